@@ -1,0 +1,98 @@
+"""The one interface through which the project calls a model. Imports no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuna_eval.schema import JSON, Completion, ContinuationRequest, ContinuationScore
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to decode.
+
+    Attributes:
+        max_new_tokens: limit of generated tokens, >= 1.
+        temperature: 0 is greedy decoding.
+        top_p: nucleus mass in (0, 1]; ignored when greedy.
+        seed: of the sampler; ignored when greedy.
+        stop: strings that end the reply; they are not part of it.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class TextEncoder(Protocol):
+    """The tokenizer side of an engine: enough to count and cut prompts without loading the model."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a rendered prompt, with exactly one BOS if the model was trained with one, and no EOS
+        (unless the model is an encoder-decoder, whose encoder input ends in EOS)."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens removed."""
+        ...
+
+
+class Engine(Protocol):
+    """A model that completes and scores text.
+
+    Constructing an engine is cheap: the model is loaded at the first `generate` or `score`, so that a finished run
+    can be opened, checked and re-scored without it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name of the kind: "vllm", "hf", "api", "lm_eval:hf", "scripted"."""
+        ...
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The tokenizer, or None where only the server knows it."""
+        ...
+
+    @property
+    def chat(self) -> Callable[[str], str] | None:
+        """Renders one user turn as the model's own chat prompt, up to where the assistant begins.
+
+        None if the model has no chat template. A server that applies its own returns the text unchanged.
+        """
+        ...
+
+    def max_prompt_tokens(self, max_new_tokens: int) -> int | None:
+        """Most tokens that a prompt may have if `max_new_tokens` are to follow; None if unknown."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, JSON]:
+        """Everything about the model and the engine that may change an output; holds no secret and no path.
+
+        Two engines with equal fingerprints may share stored samples.
+        """
+        ...
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> Iterator[Completion]:
+        """Completes every prompt exactly once and yields each reply as soon as it is there, in any order.
+
+        Raises:
+            EngineError: the model cannot be loaded, or the server fails for good. What was yielded before is valid.
+        """
+        ...
+
+    def score(self, requests: Sequence[ContinuationRequest]) -> Iterator[ContinuationScore]:
+        """log p(continuation | prompt) for every request, each exactly once, in any order.
+
+        Raises:
+            EngineError: as for `generate`, or the engine cannot score given text.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model. The engine may not be used afterwards."""
+        ...

@@ -1,0 +1,81 @@
+"""The prompt formats, to the last newline. The one place in the project that defines them; training uses the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tuna_eval.errors import ConfigError
+from tuna_eval.llm.engine import Engine
+
+FormatName = Literal["alpaca", "chat", "plain"]
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """A text around an instruction.
+
+    Attributes:
+        name: as users write it.
+        without_input: has the field {instruction}.
+        with_input: has the fields {instruction} and {input}.
+    """
+
+    name: str
+    without_input: str
+    with_input: str
+
+    def render(self, instruction: str, input: str = "") -> str:
+        """The prompt for an instruction and, if it is not empty, its input."""
+        if input:
+            return self.with_input.format(instruction=instruction, input=input)
+        return self.without_input.format(instruction=instruction)
+
+
+_TASK = "Below is an instruction that describes a task"
+_REQUEST = "Write a response that appropriately completes the request."
+
+# Stanford Alpaca's wording; Tuna trained on it with nothing after the last colon (LMOps tuna/, data files).
+ALPACA = PromptTemplate(
+    name="alpaca",
+    without_input=f"{_TASK}. {_REQUEST}\n\n### Instruction:\n{{instruction}}\n\n### Response:",
+    with_input=(
+        f"{_TASK}, paired with an input that provides further context. {_REQUEST}\n\n"
+        "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+    ),
+)
+PLAIN = PromptTemplate(name="plain", without_input="{instruction}", with_input="{instruction}\n{input}")
+
+
+def choose_format(requested: str, engine: Engine) -> FormatName:
+    """The format to use: `requested`, or for "auto" chat if the model has a chat template, else alpaca.
+
+    Raises:
+        ConfigError: unknown format, or "chat" for a model without a template.
+    """
+    if requested == "auto":
+        return "chat" if engine.chat else "alpaca"
+    if requested == "chat" and not engine.chat:
+        raise ConfigError(
+            "the model's tokenizer has no chat template", place="--format chat", cure="use --format alpaca or plain"
+        )
+    for name in FORMATS:
+        if name == requested:
+            return name
+    allowed = ", ".join(("auto", *FORMATS))
+    raise ConfigError(f"unknown prompt format {requested!r}", place="--format", cure=f"use one of {allowed}")
+
+
+def render(text: str, format: FormatName, engine: Engine) -> str:
+    """The rendered prompt for a task's source text.
+
+    White space around the source is dropped in every format: a trailing space becomes a token of its own in most
+    tokenizers, and the official Super-NI runs of decoder-only models drop it too (protocol 2.2).
+    """
+    text = text.strip()
+    if format == "chat":
+        if engine.chat is None:
+            raise ConfigError("the model has no chat template", cure="use --format alpaca or plain")
+        return engine.chat(text)
+    return (ALPACA if format == "alpaca" else PLAIN).render(text)

@@ -1,0 +1,162 @@
+"""The values that travel between the parts of the harness. Frozen, plain, and free of behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model made of one prompt.
+
+    Attributes:
+        index: position of the prompt in the call that produced this; engines answer in any order.
+        text: the reply, special tokens removed, otherwise as the model gave it.
+        token_ids: the generated ids, end-of-sequence token included; None where a server does not tell.
+        finish_reason: "stop" (end token or stop string), "length" (token limit), or a server's own word.
+        logprob: sum over the generated tokens of log p(token), nats, before temperature; None if not known.
+        prompt_tokens: length of the prompt as the model saw it, in tokens; None if not known.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] | None
+    finish_reason: str
+    logprob: float | None
+    prompt_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationRequest:
+    """A continuation whose probability is asked for, given a rendered prompt."""
+
+    prompt: str
+    continuation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationScore:
+    """log p(continuation | prompt) under a model.
+
+    Attributes:
+        index: position of the request in the call.
+        logprob: sum over the continuation's tokens, nats.
+        token_ids: the continuation's tokens; None where a server or a model class does not tell.
+        token_logprobs: one value per token, nats, in order; None likewise.
+        is_greedy: whether greedy decoding would have produced exactly these tokens; None if not known.
+    """
+
+    index: int
+    logprob: float
+    token_ids: tuple[int, ...] | None
+    token_logprobs: tuple[float, ...] | None
+    is_greedy: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One instance of a benchmark.
+
+    Attributes:
+        task: name of its task.
+        id: unique within the task.
+        references: the accepted outputs, at least one.
+    """
+
+    task: str
+    id: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPrompt:
+    """One rendered prompt, ready to be sent, and what had to be done to make it fit.
+
+    Attributes:
+        task, id: the example it belongs to.
+        text: what the model sees, to the last character.
+        demonstrations: number of demonstrations kept.
+        dropped: number of demonstrations left out for length.
+        truncated: which end of the source lost text: "", "left" or "right".
+    """
+
+    task: str
+    id: str
+    text: str
+    demonstrations: int = 0
+    dropped: int = 0
+    truncated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of samples.jsonl: what the model said about one example."""
+
+    task: str
+    id: str
+    prompt_sha256: str
+    output: str
+    token_ids: tuple[int, ...] | None
+    finish_reason: str
+    logprob: float | None
+    prompt_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One line of scores.jsonl: the metrics of one sample, each in 0..1."""
+
+    task: str
+    id: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval, in the units of its metric."""
+
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The mean of one metric over a group of samples.
+
+    Attributes:
+        value: percent, 0..100, unrounded; None if no sample was scored.
+        interval: 95% bootstrap interval of the mean; None for fewer than two samples.
+        n: number of samples scored.
+    """
+
+    value: float | None
+    interval: Interval | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What a suite's scores come to.
+
+    Attributes:
+        suite: key of the result ("superni_2shot").
+        metrics: overall summaries by metric name.
+        categories, tasks: the same by category and by task, plus "official" under the group's own metric.
+        signatures: how each metric was computed.
+        coverage: what was and was not scored, in numbers and lists a reader can check.
+        details: whatever else a suite wants its readers to see.
+    """
+
+    suite: str
+    metrics: Mapping[str, Summary]
+    categories: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    coverage: Mapping[str, JSON] = field(default_factory=dict)
+    details: Mapping[str, JSON] = field(default_factory=dict)

@@ -11,6 +11,20 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered prompt.
+
+    Attributes:
+        text: what the model is to continue, to the last character.
+        has_special_tokens: whether the text already holds the special tokens it needs, as a chat template writes them;
+            otherwise the tokenizer adds what the model was trained with (a BOS, if any).
+    """
+
+    text: str
+    has_special_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a model made of one prompt.
 
@@ -35,7 +49,7 @@ class Completion:
 class ContinuationRequest:
     """A continuation whose probability is asked for, given a rendered prompt."""
 
-    prompt: str
+    prompt: Prompt
     continuation: str
 
 
@@ -79,7 +93,7 @@ class PreparedPrompt:
 
     Attributes:
         task, id: the example it belongs to.
-        text: what the model sees, to the last character.
+        prompt: what the model sees.
         demonstrations: number of demonstrations kept.
         dropped: number of demonstrations left out for length.
         truncated: which end of the source lost text: "", "left" or "right".
@@ -87,7 +101,7 @@ class PreparedPrompt:
 
     task: str
     id: str
-    text: str
+    prompt: Prompt
     demonstrations: int = 0
     dropped: int = 0
     truncated: str = ""
@@ -149,7 +163,6 @@ class SuiteResult:
         metrics: overall summaries by metric name.
         categories, tasks: the same by category and by task, plus "official" under the group's own metric.
         signatures: how each metric was computed.
-        coverage: what was and was not scored, in numbers and lists a reader can check.
         details: whatever else a suite wants its readers to see.
     """
 
@@ -158,5 +171,4 @@ class SuiteResult:
     categories: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
-    coverage: Mapping[str, JSON] = field(default_factory=dict)
     details: Mapping[str, JSON] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tuna_eval.schema import JSON, Completion, ContinuationRequest, ContinuationScore
+from tuna_eval.schema import JSON, Completion, ContinuationRequest, ContinuationScore, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class SamplingParams:
 class TextEncoder(Protocol):
     """The tokenizer side of an engine: enough to count and cut prompts without loading the model."""
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a rendered prompt, with exactly one BOS if the model was trained with one, and no EOS
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt, with exactly one BOS if the model was trained with one, and no EOS
         (unless the model is an encoder-decoder, whose encoder input ends in EOS)."""
         ...
 
@@ -77,7 +77,7 @@ class Engine(Protocol):
         """
         ...
 
-    def generate(self, prompts: Sequence[str], params: SamplingParams) -> Iterator[Completion]:
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """Completes every prompt exactly once and yields each reply as soon as it is there, in any order.
 
         Raises:

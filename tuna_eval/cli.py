@@ -1,0 +1,141 @@
+"""tuna-eval: parse, build the values, call one function, and turn errors into one line and an exit code.
+
+Exit codes: 0 fine, 1 a gate failed, 2 the user can mend it, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tuna_eval
+from tuna_eval.errors import TunaError
+
+EXAMPLES = """examples:
+  tuna-eval run --model demo --suite all --data mini      the whole job on the built-in sample
+  tuna-eval run --model CKPT --suite superni --limit 20    20 instances of each Super-NI task
+  tuna-eval score --suite superni --predictions FILE       score predictions made elsewhere
+  tuna-eval data fetch superni                             download the benchmark
+  tuna-eval ls suites                                      what can be run
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    options = parser().parse_args(arguments)
+    from tuna_eval import commands  # after parsing, so that --help answers at once
+
+    try:
+        return int(getattr(commands, options.command)(options))
+    except TunaError as error:
+        sys.stderr.write(f"tuna-eval: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("tuna-eval: interrupted; run the same command again to resume\n")
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar; imports nothing heavy."""
+    top = argparse.ArgumentParser(
+        prog="tuna-eval",
+        description=tuna_eval.__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"tuna-eval {tuna_eval.__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="answer and score benchmarks with a model"))
+    _add_score(commands.add_parser("score", help="score predictions made elsewhere, or a run's samples anew"))
+    _add_data(commands.add_parser("data", help="list, fetch and verify the benchmarks' data"))
+    _add_ls(commands.add_parser("ls", help="list suites, tasks, engines and prompt formats"))
+    return top
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(command="run_command")
+    add = command.add_argument
+    add("--model", required=True, help="hub id, folder, LoRA folder, GGUF file, demo; with --base-url the served name")
+    add("--suite", nargs="+", default=["all"], metavar="NAME", help="benchmarks, or all (default)")
+    add("--output", type=Path, default=Path("results"), metavar="DIR", help="results folder (default: results)")
+    add("--json", action="store_true", help="print the metrics as one JSON object on standard output")
+    _add_selection(command)
+    prompt = command.add_argument_group("prompts and decoding")
+    prompt.add_argument(
+        "--shots", nargs="+", type=int, default=[0, 2], metavar="N", help="Super-NI demonstrations (0 2)"
+    )
+    prompt.add_argument(
+        "--format", default="auto", help="alpaca, chat, plain, or auto: chat if the model has a template"
+    )
+    prompt.add_argument("--truncation", default="right", choices=["right", "left", "drop-demos", "error"])
+    prompt.add_argument("--max-source-tokens", type=int, default=1024, metavar="N", help="Super-NI prompt limit (1024)")
+    prompt.add_argument("--max-new-tokens", type=int, metavar="N", help="limit of the reply (default: the benchmark's)")
+    model = command.add_argument_group("engine")
+    model.add_argument("--engine", default="auto", help="vllm, hf, api, lm_eval:TYPE, scripted, or auto (default)")
+    model.add_argument("--tokenizer", metavar="DIR", help="another tokenizer; for a server, the one to count with")
+    model.add_argument("--revision", help="of a hub id")
+    model.add_argument("--dtype", default="auto", help="torch dtype (default: float32 on a CPU, else the checkpoint's)")
+    model.add_argument("--max-length", type=int, metavar="N", help="tokens of prompt and reply together")
+    model.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help="GPUs a replica (vllm)")
+    model.add_argument("--data-parallel", type=int, default=1, metavar="N", help="replicas (vllm, hf)")
+    model.add_argument("--batch-size", type=int, metavar="N", help="hf and lm_eval; never changes a result")
+    model.add_argument("--engine-arg", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of lm_eval:TYPE")
+    server = command.add_argument_group("server (engine api; the key comes from OPENAI_API_KEY)")
+    server.add_argument(
+        "--base-url", metavar="URL", help="root of an OpenAI-compatible API, such as http://HOST:8000/v1"
+    )
+    server.add_argument(
+        "--chat-api", action="store_true", help="use the chat endpoint; the server applies its template"
+    )
+    server.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests at once (16)")
+    server.add_argument(
+        "--timeout", type=float, default=120.0, metavar="S", help="seconds a server may be silent (120)"
+    )
+    server.add_argument("--max-retries", type=int, default=6, metavar="N", help="attempts after the first (6)")
+    server.add_argument("--max-cost", type=float, metavar="USD", help="stop before more is spent; needs the prices")
+    server.add_argument("--price-input", type=float, metavar="USD", help="per million prompt tokens")
+    server.add_argument("--price-output", type=float, metavar="USD", help="per million generated tokens")
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("data and metrics")
+    group.add_argument("--data", default="full", choices=["full", "mini"], help="fetched data, or the built-in sample")
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="use a copy of the data")
+    group.add_argument("--limit", type=int, metavar="N", help="examples a task")
+    group.add_argument("--tasks", nargs="+", default=[], metavar="GLOB", help="only these tasks")
+    group.add_argument(
+        "--cut-at-first-period", action="store_true", help="score what stands before the first full stop"
+    )
+    group.add_argument("--bertscore", action="store_true", help="add BERTScore F1 to Super-NI")
+    group.add_argument("--bertscore-model", metavar="MODEL", help="hub id or folder (default: roberta-large)")
+    group.add_argument("--bertscore-layer", type=int, metavar="N", help="needed for a folder")
+    group.add_argument("--bertscore-rescale", action="store_true", help="rescale with the package's baseline")
+
+
+def _add_score(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(command="score_command")
+    command.add_argument("--suite", required=True, metavar="NAME")
+    command.add_argument(
+        "--predictions", required=True, type=Path, metavar="FILE", help="JSON Lines of task, id, prediction"
+    )
+    command.add_argument("--output", type=Path, metavar="DIR", help="write record.json and scores.jsonl here")
+    command.add_argument("--json", action="store_true", help="print the metrics as one JSON object on standard output")
+    _add_selection(command)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(command="data_command")
+    command.add_argument("action", choices=["list", "fetch", "verify"])
+    command.add_argument("names", nargs="*", metavar="NAME", help="benchmarks (default: all)")
+
+
+def _add_ls(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(command="ls_command")
+    command.add_argument("what", nargs="?", choices=["suites", "tasks", "engines", "formats"])
+    _add_selection(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Prompts that fit the model: what is done to one that is too long is named, counted and never silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tuna_eval.errors import DataError
+from tuna_eval.llm.engine import Engine, TextEncoder
+from tuna_eval.llm.prompts import FormatName, render
+from tuna_eval.schema import Prompt
+
+TruncationPolicy = Literal["right", "left", "drop-demos", "error"]
+TRUNCATION_POLICIES: tuple[TruncationPolicy, ...] = get_args(TruncationPolicy)
+
+
+@dataclass(frozen=True)
+class PromptWriter:
+    """Renders source texts for one engine and knows how long they may be.
+
+    Attributes:
+        engine: whose tokenizer counts and whose chat template renders.
+        format: the prompt format around the source.
+        max_new_tokens: room that the reply needs in the context, tokens.
+        policy: what happens to a source that is too long: its "right" or "left" end is cut, or demonstrations are
+            dropped but nothing is cut ("drop-demos"), or nothing at all may be lost ("error").
+    """
+
+    engine: Engine
+    format: FormatName
+    max_new_tokens: int
+    policy: TruncationPolicy = "right"
+
+    def write(self, source: str) -> Prompt:
+        """The rendered prompt."""
+        return render(source, self.format, self.engine)
+
+    def count(self, text: str) -> int | None:
+        """Tokens of a text as a prompt of its own, special tokens included; None if only the server can tell."""
+        return None if self.engine.encoder is None else len(self.engine.encoder.encode(Prompt(text)))
+
+    def excess(self, prompt: Prompt) -> int:
+        """By how many tokens a rendered prompt is too long for the model; 0 if it fits or the limit is unknown."""
+        limit = self.engine.max_prompt_tokens(self.max_new_tokens)
+        if limit is None or self.engine.encoder is None:
+            return 0
+        return max(0, len(self.engine.encoder.encode(prompt)) - limit)
+
+    def shorten(self, source: str, limit: int, example: str) -> str:
+        """The source, within a limit of tokens where the policy allows to cut it.
+
+        Raises:
+            DataError: the source is over the limit and the policy is "error".
+        """
+        tokens = self.count(source)
+        if self.engine.encoder is None or tokens is None or tokens <= limit or self.policy == "drop-demos":
+            return source
+        if self.policy == "error":
+            raise self.refuse(example, tokens, limit)
+        return cut(source, limit, self.engine.encoder, self.policy)
+
+    def refuse(self, example: str, tokens: int, limit: int) -> DataError:
+        """The error for a prompt that the policy does not allow to be shortened."""
+        return DataError(
+            f"the prompt has {tokens} tokens, {tokens - limit} over the limit of {limit}",
+            place=f"{example} under --truncation {self.policy}",
+            cure="use --truncation right or left, or a model with a longer context",
+        )
+
+
+def cut(text: str, limit: int, encoder: TextEncoder, side: Literal["right", "left"]) -> str:
+    """The text without what is over a limit of tokens at its right or left end.
+
+    Cutting right is Tk-Instruct's way: the first `limit` ids, special tokens included, decoded.
+    """
+    ids = encoder.encode(Prompt(text))
+    if len(ids) <= limit:
+        return text
+    return encoder.decode(ids[-limit:] if side == "left" else ids[:limit])

@@ -1,0 +1,105 @@
+"""An engine with fixed replies: tests and examples run offline with it, and it runs in the product like any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuna_eval.errors import DataError, EngineError
+from tuna_eval.llm.engine import SamplingParams, TextEncoder
+from tuna_eval.schema import JSON, Completion, ContinuationRequest, ContinuationScore, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Answers `reply` to every prompt that contains `contains`; "" is in every prompt."""
+
+    reply: str
+    contains: str = ""
+
+
+class ScriptedEngine:
+    """Answers each prompt by the first rule that fits it.
+
+    Args:
+        rules: tried in order.
+        logprob: log p(continuation | prompt) in nats, for `score`; None if the script knows no probabilities.
+        encoder: a tokenizer, where prompts are to be counted.
+        context_length: tokens of prompt and reply together; None is unlimited.
+    """
+
+    name = "scripted"
+    chat = None
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        logprob: Callable[[str, str], float] | None = None,
+        encoder: TextEncoder | None = None,
+        context_length: int | None = None,
+    ) -> None:
+        self.rules = tuple(rules)
+        self.encoder = encoder
+        self._logprob = logprob
+        self._context_length = context_length
+
+    def max_prompt_tokens(self, max_new_tokens: int) -> int | None:
+        """See `Engine.max_prompt_tokens`."""
+        return None if self._context_length is None else self._context_length - max_new_tokens
+
+    def fingerprint(self) -> Mapping[str, JSON]:
+        """See `Engine.fingerprint`."""
+        script = json.dumps([[r.contains, r.reply] for r in self.rules])
+        return {"engine": self.name, "script_sha256": hashlib.sha256(script.encode()).hexdigest()}
+
+    def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
+        """See `Engine.generate`; the replies are as long as the script says, whatever the token limit."""
+        for index, prompt in enumerate(prompts):
+            yield Completion(index, self._reply(prompt.text), None, "stop", None, None)
+
+    def score(self, requests: Sequence[ContinuationRequest]) -> Iterator[ContinuationScore]:
+        """See `Engine.score`."""
+        if self._logprob is None:
+            raise EngineError("this script knows no probabilities", cure="give ScriptedEngine a logprob function")
+        for index, request in enumerate(requests):
+            value = self._logprob(request.prompt.text, request.continuation)
+            yield ContinuationScore(index, value, None, None, None)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _reply(self, text: str) -> str:
+        for rule in self.rules:
+            if rule.contains in text:
+                return rule.reply
+        raise EngineError(
+            f"the script has no reply to {text[:60]!r}",
+            cure='end it with a rule without "contains", which fits every prompt',
+        )
+
+
+def read_script(file: Path) -> list[Rule]:
+    """Rules from JSON Lines, one {"reply": ..., "contains": ...} a line.
+
+    Raises:
+        DataError: names the file and line that is not such an object.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the script cannot be read ({error})", place=str(file), cure="give a JSON Lines file"
+        ) from error
+    rules = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rules.append(Rule(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                "not a rule", place=f"{file}:{number}", cure='write {"reply": "text", "contains": "part of the prompt"}'
+            ) from error
+    return rules

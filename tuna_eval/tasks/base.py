@@ -1,0 +1,104 @@
+"""What every benchmark offers the harness, and how scores become summaries."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from tuna_eval.llm.fitting import PromptWriter
+from tuna_eval.metrics.stats import bootstrap_interval
+from tuna_eval.schema import Example, PreparedPrompt, Score, SuiteResult, Summary
+
+
+class Suite(Protocol):
+    """A benchmark in one configuration: what is asked, what counts as right, and what it comes to.
+
+    Implementations read their data when asked, one task at a time, so that memory does not grow with the benchmark.
+    """
+
+    @property
+    def name(self) -> str:
+        """Key of its results, and name of its folder: "superni_2shot"."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a prompt or a score may change."""
+        ...
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Limit of the reply, tokens."""
+        ...
+
+    def settings(self) -> Mapping[str, object]:
+        """The configuration, for the record."""
+        ...
+
+    def task_names(self) -> Sequence[str]:
+        """The tasks that will run, in order."""
+        ...
+
+    def expected_tasks(self) -> int:
+        """How many tasks the whole benchmark has; more than `task_names` where the data is a partial copy."""
+        ...
+
+    def examples(self, task: str) -> Sequence[Example]:
+        """The examples of one task, in order.
+
+        Raises:
+            DataError: its file is missing, broken or empty.
+        """
+        ...
+
+    def prepare(self, writer: PromptWriter) -> Iterable[PreparedPrompt]:
+        """The prompt of every example, in order."""
+        ...
+
+    def score(self, examples: Sequence[Example], outputs: Sequence[str]) -> list[Score]:
+        """The metrics of the outputs of one task, in the order given."""
+        ...
+
+    def summarise(self, tally: Tally) -> SuiteResult:
+        """What all scores come to."""
+        ...
+
+
+class Tally:
+    """The values of every metric by task: eight bytes a number, whatever the outputs' length."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, array[float]]] = {}
+
+    def add(self, scores: Iterable[Score]) -> None:
+        """Counts the scores in."""
+        for score in scores:
+            metrics = self._values.setdefault(score.task, {})
+            for name, value in score.values.items():
+                metrics.setdefault(name, array("d")).append(value)
+
+    @property
+    def tasks(self) -> Sequence[str]:
+        """The tasks with at least one score, in the order in which they came."""
+        return list(self._values)
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The metrics seen, in the order in which they came."""
+        return list({name: None for metrics in self._values.values() for name in metrics})
+
+    def summary(self, metric: str, tasks: Iterable[str], *, scale: float = 100.0) -> Summary:
+        """Micro-average of a metric over the samples of some tasks, with its 95% bootstrap interval.
+
+        Args:
+            metric: its name.
+            tasks: whose samples count; a task without the metric adds nothing.
+            scale: 100 turns a fraction into percent.
+        """
+        values = array("d")
+        for task in tasks:
+            values.extend(scale * v for v in self._values.get(task, {}).get(metric, ()))
+        if not values:
+            return Summary(None, None, 0)
+        return Summary(sum(values) / len(values), bootstrap_interval(values), len(values))

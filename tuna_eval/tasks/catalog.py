@@ -1,0 +1,101 @@
+"""The benchmarks, by the names that users write. One literal row each; nothing registers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from tuna_eval.datasets import resolve
+from tuna_eval.errors import ConfigError
+from tuna_eval.metrics.bertscore import BertScorer
+from tuna_eval.tasks.base import Suite
+from tuna_eval.tasks.superni import INSTANCES_PER_TASK, SuperNI
+from tuna_eval.tasks.superni_format import MAX_SOURCE_TOKENS
+
+SHOTS = (0, 2)  # the paper's
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteOptions:
+    """What a user may choose about the benchmarks.
+
+    Attributes:
+        data: "full" for the fetched data, "mini" for the built-in sample.
+        data_dir: a copy to use instead.
+        limit: examples a task; None is all of them.
+        tasks: globs of task names; empty is all of them.
+        shots: numbers of demonstrations for Super-NI; empty where only predictions made elsewhere are scored.
+        max_source_tokens: Super-NI's limit of a prompt without its wrapper.
+        cut_at_first_period: Super-NI scores only what stands before the first full stop.
+        bert_scorer: adds BERTScore to Super-NI.
+    """
+
+    data: Literal["full", "mini"] = "full"
+    data_dir: Path | None = None
+    limit: int | None = None
+    tasks: tuple[str, ...] = ()
+    shots: tuple[int, ...] = SHOTS
+    max_source_tokens: int = MAX_SOURCE_TOKENS
+    cut_at_first_period: bool = False
+    bert_scorer: BertScorer | None = None
+
+
+def _superni(options: SuiteOptions) -> list[Suite]:
+    folder = resolve("superni", options.data, options.data_dir)
+    limit = INSTANCES_PER_TASK if options.limit is None else options.limit
+    return [
+        SuperNI(
+            folder=folder,
+            shots=shots,
+            limit=limit,
+            globs=options.tasks,
+            max_source_tokens=options.max_source_tokens,
+            cut_at_first_period=options.cut_at_first_period,
+            bert_scorer=options.bert_scorer,
+        )
+        for shots in options.shots or (None,)
+    ]
+
+
+SUITES: dict[str, Callable[[SuiteOptions], list[Suite]]] = {
+    "superni": _superni,
+}
+
+
+def suite_names(requested: Iterable[str]) -> list[str]:
+    """The benchmarks that were asked for; "all" is every one that is built.
+
+    Raises:
+        ConfigError: there is no such benchmark; the message suggests one.
+    """
+    names: list[str] = []
+    for name in requested:
+        if name != "all" and name not in SUITES:
+            close = get_close_matches(name, SUITES, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]}?" if close else f"use one of all, {', '.join(SUITES)}"
+            raise ConfigError(f"unknown suite {name!r}", place="--suite", cure=hint)
+        names += SUITES if name == "all" else [name]
+    return list(dict.fromkeys(names))
+
+
+def open_suites(names: Sequence[str], options: SuiteOptions) -> list[Suite]:
+    """The benchmarks in the configurations that the options ask for.
+
+    Raises:
+        ConfigError: an option is out of range, or no task matches.
+        DataError: the data is not there.
+    """
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(
+            f"--limit {options.limit} leaves nothing to run", cure="give 1 or more, or leave it out for all"
+        )
+    if any(shots < 0 for shots in options.shots):
+        raise ConfigError(f"--shots {min(options.shots)} is negative", cure="give 0, 2 or both")
+    if options.max_source_tokens < 1:
+        raise ConfigError(
+            f"--max-source-tokens {options.max_source_tokens} is too small", cure="the official value is 1024"
+        )
+    return [suite for name in names for suite in SUITES[name](options)]

@@ -1,0 +1,183 @@
+"""The Super-NI task file, and the official prompt made from it (protocol of Tk-Instruct 7c0e400)."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuna_eval.errors import DataError
+from tuna_eval.llm.engine import TextEncoder
+from tuna_eval.schema import Prompt
+
+MAX_SOURCE_TOKENS = 1024  # Tk-Instruct, max_source_length
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A worked example of a task."""
+
+    input: str
+    output: str
+    explanation: str = ""
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """One task as its JSON file holds it, with the instances that are evaluated.
+
+    Attributes:
+        name: file name without its ending.
+        category: first entry of Categories, in lower case with underscores.
+        inputs: input text by instance id, in file order.
+        references: accepted outputs by instance id.
+    """
+
+    name: str
+    definition: str
+    category: str
+    positives: tuple[Demonstration, ...]
+    negatives: tuple[Demonstration, ...]
+    inputs: Mapping[str, str]
+    references: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSource:
+    """A source text, and how many of the demonstrations asked for were used and how many dropped for length."""
+
+    text: str
+    used: int
+    dropped: int
+
+
+def _dot(text: str) -> str:
+    """Ends a text with a full stop unless it ends in ASCII punctuation."""
+    return text if text[-1] in string.punctuation else f"{text}."
+
+
+def _demonstration(kind: str, number: int, demo: Demonstration, *, explain: bool) -> str:
+    lines = [
+        f" {kind} Example {number} -",
+        _dot(f"Input: {demo.input.strip()}"),
+        _dot(f" Output: {demo.output.strip()}"),
+    ]
+    if explain and demo.explanation:
+        lines.append(_dot(f" Explanation: {demo.explanation.strip()}"))
+    return "\n".join(lines) + "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStyle:
+    """What a source holds beside the definition and the instance.
+
+    Attributes:
+        positives, negatives: demonstrations wanted; official 0-shot and 2-shot: 0 and 2 positives, no negatives.
+        with_name: the task's name comes first (official: off).
+        with_explanations: the demonstrations are explained (official: off).
+    """
+
+    positives: int
+    negatives: int = 0
+    with_name: bool = False
+    with_explanations: bool = False
+
+
+def encode_source(
+    task: TaskFile,
+    instance: str,
+    style: SourceStyle,
+    *,
+    encoder: TextEncoder | None,
+    max_tokens: int = MAX_SOURCE_TOKENS,
+) -> EncodedSource:
+    """The official Super-NI prompt (protocol 2.2), byte for byte.
+
+    Args:
+        task: supplies name, definition and demonstrations.
+        instance: input text of the instance.
+        style: what else the source holds.
+        encoder: counts tokens, special tokens included; None leaves every demonstration in.
+        max_tokens: a demonstration is used only while the source stays within this. The source may still be longer
+            without any: the official code then cuts its right end, and the "Output: " cue with it (`fitting.cut`).
+    """
+    name = f"{task.name}. " if style.with_name else ""
+    definition = _dot(f"Definition: {task.definition.strip()}") + "\n\n"
+    question = f"Now complete the following example -\n{_dot(f'Input: {instance.strip()}')}\nOutput: "
+
+    def fits(text: str) -> bool:
+        return encoder is None or len(encoder.encode(Prompt(text))) <= max_tokens
+
+    accepted: dict[str, list[str]] = {"Positive": [], "Negative": []}
+    wanted = (("Positive", task.positives[: style.positives]), ("Negative", task.negatives[: style.negatives]))
+    for kind, demos in wanted:
+        for number, demo in enumerate(demos, 1):
+            candidate = _demonstration(kind, number, demo, explain=style.with_explanations)
+            # The official check joins with a space, the final string does not.
+            so_far = " ".join(accepted["Positive"]) + " ".join(accepted["Negative"])
+            if not fits(definition + so_far + candidate + question):
+                break  # later, shorter demonstrations are not tried
+            accepted[kind].append(candidate)
+    source = name + definition + "".join(accepted["Positive"] + accepted["Negative"]) + question
+    used = len(accepted["Positive"]) + len(accepted["Negative"])
+    dropped = sum(len(demos) for _, demos in wanted) - used
+    return EncodedSource(source, used, dropped)
+
+
+def read_task(file: Path, limit: int) -> TaskFile:
+    """Reads a task file and keeps its first `limit` instances.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+
+    def broken(problem: str, cure: str = "fetch it again with tuna-eval data fetch superni") -> DataError:
+        return DataError(problem, place=str(file), cure=cure)
+
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise broken(f"cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"not valid JSON ({error.msg}, column {error.colno})",
+            place=f"{file}:{error.lineno}",
+            cure="fetch it again with tuna-eval data fetch superni",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise broken(f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+    try:
+        instances = data["Instances"][:limit]
+        definition = data["Definition"]
+        task = TaskFile(
+            name=file.stem,
+            definition=definition if isinstance(definition, str) else definition[0],
+            category=data["Categories"][0].lower().replace(" ", "_"),
+            positives=_demonstrations(data.get("Positive Examples", ())),
+            negatives=_demonstrations(data.get("Negative Examples", ())),
+            inputs={str(i["id"]): i["input"] for i in instances},
+            references={str(i["id"]): tuple(_as_list(i["output"])) for i in instances},
+        )
+    except KeyError as error:
+        cure = "use the current version of the data" if error.args == ("id",) else "fetch it again"
+        raise broken(f"the key {error} is missing", cure) from error
+    except (TypeError, IndexError, AttributeError) as error:
+        raise broken(f"not in the Super-NI format ({error})") from error
+    if not instances:
+        raise broken("the task has no instances")
+    if len(task.inputs) < len(instances):
+        raise broken("two instances have the same id")
+    if not all(task.references.values()):
+        raise broken("an instance has no output")
+    return task
+
+
+def _demonstrations(entries: Iterable[Mapping[str, Any]]) -> tuple[Demonstration, ...]:
+    return tuple(Demonstration(e["input"], _as_list(e["output"])[0], e.get("explanation", "")) for e in entries)
+
+
+def _as_list(output: str | list[str]) -> list[str]:
+    return [output] if isinstance(output, str) else output

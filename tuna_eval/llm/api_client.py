@@ -1,0 +1,227 @@
+"""One request to an OpenAI-compatible server, with bounded retries, token counts and costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tuna_eval.errors import ConfigError, EngineError
+from tuna_eval.llm.api_errors import (
+    RESUME,
+    ContentFilterError,
+    MalformedReplyError,
+    TokenLimitNameError,
+    address,
+    basic_authorization,
+    explain,
+    secrets,
+    server_message,
+)
+from tuna_eval.llm.api_options import ApiOptions
+
+if TYPE_CHECKING:
+    import openai
+
+Reply = Mapping[str, Any]
+R = TypeVar("R")
+
+CONNECT_TIMEOUT = 10.0  # seconds; a host that does not accept within it is down, however slow its model may be
+_PAGE_CURE = "check --base-url (it usually ends in /v1)"
+_BODY_CURE = f"check the server and any proxy before it; {RESUME}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was used so far.
+
+    Attributes:
+        prompt_tokens, completion_tokens: as the server counted them.
+        requests: replies received; attempts that failed are not in it.
+        cost: US dollars; None without prices.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    requests: int
+    cost: float | None
+
+
+class Ledger:
+    """Counts tokens, costs and the models that really answered."""
+
+    def __init__(self, options: ApiOptions) -> None:
+        self._options = options
+        self._prompt_tokens = self._completion_tokens = self._requests = 0
+        self.served_models: set[str] = set()
+
+    def add(self, reply: Reply) -> None:
+        """Enters one reply.
+
+        Raises:
+            EngineError: there is a spend cap, and the server does not say how many tokens it used.
+        """
+        usage = reply.get("usage")
+        counts = usage if isinstance(usage, dict) else {}
+        spent = [counts.get("prompt_tokens"), counts.get("completion_tokens") or 0]
+        if self._options.max_cost is not None and not all(isinstance(tokens, int) for tokens in spent):
+            raise EngineError(
+                "the server does not report how many tokens it used, so --max-cost cannot be kept",
+                place=address(self._options.base_url),
+                cure="leave out --max-cost, or use a server that reports usage",
+            )
+        self._requests += 1
+        self._prompt_tokens += spent[0] if isinstance(spent[0], int) else 0
+        self._completion_tokens += spent[1] if isinstance(spent[1], int) else 0
+        if isinstance(model := reply.get("model"), str):
+            self.served_models.add(model)
+
+    @property
+    def usage(self) -> Usage:
+        """The totals."""
+        prices = self._options.price_per_million_input, self._options.price_per_million_output
+        cost = None
+        if prices[0] is not None and prices[1] is not None:
+            cost = (self._prompt_tokens * prices[0] + self._completion_tokens * prices[1]) / 1e6
+        return Usage(self._prompt_tokens, self._completion_tokens, self._requests, cost)
+
+    @property
+    def may_spend(self) -> bool:
+        """Whether the cap leaves room for another request."""
+        cost = self.usage.cost
+        return self._options.max_cost is None or cost is None or cost < self._options.max_cost
+
+
+class ApiClient:
+    """An open connection pool to a server. Use as an asynchronous context manager.
+
+    Raises:
+        ConfigError: on entering, if the key cannot be sent.
+    """
+
+    def __init__(self, options: ApiOptions, ledger: Ledger) -> None:
+        self._options, self._ledger = options, ledger
+
+    async def __aenter__(self) -> ApiClient:
+        import openai
+
+        options = self._options
+        key = os.environ.get(options.api_key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                f"the key in {options.api_key_env} holds a character that no key has",
+                cure=f"set {options.api_key_env} to the key alone",
+            )
+        basic = basic_authorization(options.base_url)
+        self._hidden = secrets(options.base_url, key)
+        self._client = openai.AsyncOpenAI(
+            # The client insists on a key; without one in the named variable it would look into another variable.
+            api_key=key or "none",
+            base_url=address(options.base_url),  # without user:password, which HTTP libraries would log
+            default_headers={"Authorization": basic} if basic else None,
+            max_retries=options.max_retries,
+            timeout=openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_TIMEOUT)),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def request(self, body: Mapping[str, Any], read: Callable[[Reply], R], refusal_cure: str = "") -> R:
+        """Sends one request and reads its reply; at most `max_retries` + 1 attempts, whatever goes wrong.
+
+        The openai client repeats what failed in transport (connection, timeout, 408, 409, 429, 5xx) and honours
+        Retry-After; a reply that arrives whole but makes no sense is repeated here, out of the same allowance.
+
+        Args:
+            body: of the request, as the protocol names its fields.
+            read: makes a value of the decoded reply; raises MalformedReplyError if it cannot.
+            refusal_cure: what to advise when the server refuses this kind of request (400, 404, 422).
+
+        Raises:
+            ContentFilterError: the server withholds the reply to this prompt.
+            TokenLimitNameError: the server wants `max_completion_tokens` in place of `max_tokens`.
+            EngineError: any other failure, after the last attempt.
+        """
+        allowed = self._options.max_retries + 1
+        attempts = 0
+        while True:  # ends: every turn uses up at least one attempt
+            text, used = await self._send(body, attempts, refusal_cure)
+            attempts += used
+            try:
+                reply = decode(text, self._hidden)
+                self._ledger.add(reply)
+                return read(reply)
+            except MalformedReplyError as fault:
+                if attempts >= allowed:
+                    raise EngineError(
+                        f"{fault.problem} in attempt {attempts} of {allowed}",
+                        place=address(self._options.base_url),
+                        cure=fault.cure,
+                    ) from None
+            # The schedule of the openai client: 0.5 s doubling to 8 s, less up to a quarter.
+            await asyncio.sleep(min(8.0, 0.5 * 2.0 ** (attempts - 1)) * random.uniform(0.75, 1.0))
+
+    async def _send(self, body: Mapping[str, Any], earlier: int, refusal_cure: str) -> tuple[str, int]:
+        """The text of a reply with status 200, and the number of attempts it took after `earlier` ones."""
+        import openai
+
+        client = self._client
+        if earlier:
+            client = client.with_options(max_retries=self._options.max_retries - earlier)
+        # Raw replies: of the parsed ones HTML comes back as a str, and half a JSON as a bare ValueError.
+        endpoint = client.chat.completions if self._options.mode == "chat" else client.completions
+        create: Callable[..., Any] = endpoint.with_raw_response.create
+        try:
+            reply = await create(**body)
+        except openai.APIError as error:
+            raise self._explain(error, body, earlier, refusal_cure) from None
+        except UnicodeEncodeError:
+            raise EngineError(
+                "a prompt holds half of a surrogate pair, which cannot be sent", cure="mend the data it comes from"
+            ) from None
+        return reply.text, 1 + reply.retries_taken
+
+    def _explain(self, error: openai.APIError, body: Mapping[str, Any], earlier: int, refusal_cure: str) -> EngineError:
+        options = self._options
+        line = explain(
+            error,
+            earlier=earlier,
+            base_url=options.base_url,
+            key_env=options.api_key_env,
+            timeout=options.timeout,
+            hidden=self._hidden,
+        )
+        status = getattr(error, "status_code", None)
+        kind = EngineError
+        if status == 400 and error.code == "content_filter":
+            kind = ContentFilterError
+        elif status == 400 and {"messages", "max_tokens"} <= set(body) and "max_completion_tokens" in str(error.body):
+            kind = TokenLimitNameError
+        cure = refusal_cure if refusal_cure and status in (400, 404, 422) else line.cure
+        return kind(line.problem, place=line.place, cure=cure)
+
+
+def decode(text: str, hidden: tuple[str, ...] = ()) -> Reply:
+    """The JSON object of a reply.
+
+    Raises:
+        MalformedReplyError: HTML, a broken or empty body, JSON of another shape, or an error dressed as a success.
+    """
+    if text.lstrip().startswith("<"):
+        raise MalformedReplyError("an HTML page came instead of JSON", _PAGE_CURE)
+    try:
+        reply = json.loads(text)
+    except ValueError:
+        kind = f"a broken JSON body of {len(text)} characters" if text.strip() else "an empty body"
+        raise MalformedReplyError(f"{kind} came instead of JSON", _BODY_CURE) from None
+    if not isinstance(reply, dict):
+        raise MalformedReplyError(f"a JSON {type(reply).__name__} came instead of an object", _PAGE_CURE)
+    if "choices" not in reply and reply.get("error"):
+        said = server_message(reply if isinstance(reply["error"], str) else reply["error"], hidden)
+        raise MalformedReplyError(f"an error with status 200 came: {said}", _BODY_CURE)
+    return reply

@@ -14,7 +14,7 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -89,9 +89,12 @@ class RunFolder:
 
         try:
             yield append
-        finally:
-            with _as_store_error(self.samples_file), stream:
-                os.fsync(stream.fileno())
+        except BaseException:
+            with suppress(OSError):  # closing flushes what a full disk has just refused
+                stream.close()
+            raise
+        with _as_store_error(self.samples_file), stream:
+            os.fsync(stream.fileno())
 
     def write_scores(self, scores: Iterable[Score]) -> None:
         """Writes scores.jsonl anew, one line a score as it comes; the old file stays until the new one is whole."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
+from unicodedata import normalize
 
 from tuna_eval.errors import DataError
 from tuna_eval.llm.engine import Engine, TextEncoder
 from tuna_eval.llm.prompts import FormatName, render
 from tuna_eval.schema import Prompt
+
+_SPECIAL_TOKENS = 4
 
 TruncationPolicy = Literal["right", "left", "drop-demos", "error"]
 TRUNCATION_POLICIES: tuple[TruncationPolicy, ...] = get_args(TruncationPolicy)
@@ -42,21 +45,20 @@ class PromptWriter:
     def excess(self, prompt: Prompt) -> int:
         """By how many tokens a rendered prompt is too long for the model; 0 if it fits or the limit is unknown."""
         limit = self.engine.max_prompt_tokens(self.max_new_tokens)
-        if limit is None or self.engine.encoder is None:
+        if limit is None or self.engine.encoder is None or fits(prompt, limit, self.engine.encoder):
             return 0
-        return max(0, len(self.engine.encoder.encode(prompt)) - limit)
+        return len(self.engine.encoder.encode(prompt)) - limit
 
     def shorten(self, source: str, limit: int, example: str) -> str:
-        """The source, within a limit of tokens where the policy allows to cut it.
+        """What is left of a source that has more than `limit` tokens; all of it if the policy is to drop-demos only.
 
         Raises:
-            DataError: the source is over the limit and the policy is "error".
+            DataError: the policy is "error".
         """
-        tokens = self.count(source)
-        if self.engine.encoder is None or tokens is None or tokens <= limit or self.policy == "drop-demos":
+        if self.engine.encoder is None or self.policy == "drop-demos":
             return source
         if self.policy == "error":
-            raise self.refuse(example, tokens, limit)
+            raise self.refuse(example, self.count(source) or 0, limit)
         return cut(source, limit, self.engine.encoder, self.policy)
 
     def refuse(self, example: str, tokens: int, limit: int) -> DataError:
@@ -66,6 +68,17 @@ class PromptWriter:
             place=f"{example} under --truncation {self.policy}",
             cure="use --truncation right or left, or a model with a longer context",
         )
+
+
+def fits(prompt: Prompt, limit: int, encoder: TextEncoder) -> bool:
+    """Whether a prompt has at most `limit` tokens, special tokens included.
+
+    A text that is short enough in bytes is not tokenised: every token stands for at least one byte of the normalised
+    text (decomposition is the normal form that is longest), and models add no more than a few special tokens.
+    """
+    if len(normalize("NFKD", prompt.text).encode()) + _SPECIAL_TOKENS <= limit:
+        return True
+    return len(encoder.encode(prompt)) <= limit
 
 
 def cut(text: str, limit: int, encoder: TextEncoder, side: Literal["right", "left"]) -> str:

@@ -98,4 +98,7 @@ def open_suites(names: Sequence[str], options: SuiteOptions) -> list[Suite]:
         raise ConfigError(
             f"--max-source-tokens {options.max_source_tokens} is too small", cure="the official value is 1024"
         )
-    return [suite for name in names for suite in SUITES[name](options)]
+    suites = [suite for name in names for suite in SUITES[name](options)]
+    for suite in suites:
+        suite.task_names()  # a name that matches nothing is told before any model is loaded
+    return suites

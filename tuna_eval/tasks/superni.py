@@ -124,7 +124,7 @@ class SuperNI:
         place, budget, style = f"{task.name} {id}", self.max_source_tokens, SourceStyle(self.shots or 0)
         while True:
             source = encode_source(task, text, style, encoder=writer.engine.encoder, max_tokens=budget)
-            kept = writer.shorten(source.text, budget, place)
+            kept = source.text if source.fits else writer.shorten(source.text, budget, place)
             prompt = writer.write(kept)
             excess = writer.excess(prompt)
             if writer.policy == "error" and (source.dropped or excess):

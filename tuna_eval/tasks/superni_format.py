@@ -11,6 +11,7 @@ from typing import Any
 
 from tuna_eval.errors import DataError
 from tuna_eval.llm.engine import TextEncoder
+from tuna_eval.llm.fitting import fits
 from tuna_eval.schema import Prompt
 
 MAX_SOURCE_TOKENS = 1024  # Tk-Instruct, max_source_length
@@ -47,11 +48,12 @@ class TaskFile:
 
 @dataclass(frozen=True, slots=True)
 class EncodedSource:
-    """A source text, and how many of the demonstrations asked for were used and how many dropped for length."""
+    """A source text, how many of the demonstrations asked for it has and lost, and whether it is within the limit."""
 
     text: str
     used: int
     dropped: int
+    fits: bool
 
 
 def _dot(text: str) -> str:
@@ -108,23 +110,31 @@ def encode_source(
     definition = _dot(f"Definition: {task.definition.strip()}") + "\n\n"
     question = f"Now complete the following example -\n{_dot(f'Input: {instance.strip()}')}\nOutput: "
 
-    def fits(text: str) -> bool:
-        return encoder is None or len(encoder.encode(Prompt(text))) <= max_tokens
+    def within_limit(text: str) -> bool:
+        return encoder is None or fits(Prompt(text), max_tokens, encoder)
 
-    accepted: dict[str, list[str]] = {"Positive": [], "Negative": []}
-    wanted = (("Positive", task.positives[: style.positives]), ("Negative", task.negatives[: style.negatives]))
-    for kind, demos in wanted:
-        for number, demo in enumerate(demos, 1):
-            candidate = _demonstration(kind, number, demo, explain=style.with_explanations)
-            # The official check joins with a space, the final string does not.
-            so_far = " ".join(accepted["Positive"]) + " ".join(accepted["Negative"])
-            if not fits(definition + so_far + candidate + question):
-                break  # later, shorter demonstrations are not tried
-            accepted[kind].append(candidate)
-    source = name + definition + "".join(accepted["Positive"] + accepted["Negative"]) + question
-    used = len(accepted["Positive"]) + len(accepted["Negative"])
-    dropped = sum(len(demos) for _, demos in wanted) - used
-    return EncodedSource(source, used, dropped)
+    wanted = [
+        [_demonstration(kind, i, demo, explain=style.with_explanations) for i, demo in enumerate(demos, 1)]
+        for kind, demos in (
+            ("Positive", task.positives[: style.positives]),
+            ("Negative", task.negatives[: style.negatives]),
+        )
+    ]
+    accepted: list[list[str]] = [[], []]
+    # The official check joins with a space, the final string does not. Where all fit, so does every part of them.
+    if within_limit(definition + "".join(map(" ".join, wanted)) + question):
+        accepted = wanted
+    else:
+        for demos, kept in zip(wanted, accepted, strict=True):
+            for candidate in demos:
+                if not within_limit(definition + "".join(map(" ".join, accepted)) + candidate + question):
+                    break  # later, shorter demonstrations are not tried
+                kept.append(candidate)
+    source = name + definition + "".join(accepted[0] + accepted[1]) + question
+    used = len(accepted[0]) + len(accepted[1])
+    dropped = len(wanted[0]) + len(wanted[1]) - used
+    # Without a name in front, a source with all its demonstrations has just been found to fit.
+    return EncodedSource(source, used, dropped, fits=(not dropped and used > 0 and not name) or within_limit(source))
 
 
 def read_task(file: Path, limit: int) -> TaskFile:

@@ -1,0 +1,309 @@
+"""`tuna-eval run` and `tuna-eval score` as a user meets them: real processes, a real server, real kills."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from openai_faults import Fault, first
+from openai_server import OpenAIServer
+
+COMMAND = [sys.executable, "-m", "tuna_eval.cli"]
+MINI_PROMPTS = 120  # 12 tasks of 10 instances
+
+
+def tuna_eval(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=120)
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    file = tmp_path / "script.jsonl"
+    file.write_text('{"reply": "neutral", "contains": "entailment"}\n{"reply": "The harbour"}\n')
+    return file
+
+
+def scripted(script: Path, output: Path, *words: object) -> list[object]:
+    return ["run", "--model", script, "--engine", "scripted", "--data", "mini", "--output", output, *words]
+
+
+def records(output: Path) -> dict[str, dict[str, object]]:
+    return {r["suite"]: r for r in (json.loads(f.read_text()) for f in output.glob("runs/*/*/*/record.json"))}
+
+
+def test_json_is_one_object_and_the_rest_goes_to_stderr(script: Path, tmp_path: Path) -> None:
+    result = tuna_eval(*scripted(script, tmp_path / "out", "--json"))
+    values = json.loads(result.stdout)
+    assert set(values) == {"superni_0shot", "superni_2shot"}
+    assert set(values["superni_0shot"]) == {"exact_match", "rouge1", "rougeL"}
+    assert 0 < values["superni_0shot"]["rougeL"] < 100
+    assert "first prompt (alpaca)" in result.stderr
+    assert "120 of 120 examples" in result.stderr
+
+
+def test_a_record_says_what_was_done(script: Path, tmp_path: Path) -> None:
+    tuna_eval(*scripted(script, tmp_path / "out", "--shots", 2, "--limit", 3))
+    record = records(tmp_path / "out")["superni_2shot"]
+    assert record["status"] == "complete"
+    assert record["prompts"]["count"] == record["coverage"]["scored"] == 36
+    assert record["prompts"]["first"].endswith("### Response:")
+    assert record["config"]["shots"] == 2
+    assert record["engine"]["engine"] == "scripted"
+    assert record["environment"]["packages"]["torch"]
+    signature = record["results"]["signatures"]["rougeL"]
+    assert signature.startswith("rougeL|stem:yes|refs:max")
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_second_run_asks_nothing_and_a_changed_one_reuses_nothing(tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--json"]
+        words += ["--output", tmp_path]
+        first_time = tuna_eval(*words)
+        assert len(server.log) == MINI_PROMPTS
+        assert tuna_eval(*words).stdout == first_time.stdout
+        assert len(server.log) == MINI_PROMPTS
+        tuna_eval(*words, "--max-new-tokens", 5)
+        assert len(server.log) == 2 * MINI_PROMPTS
+        tuna_eval(*words, "--format", "plain")
+        assert len(server.log) == 3 * MINI_PROMPTS
+
+
+def test_killed_at_any_point_it_resumes_to_the_same_metrics(tmp_path: Path) -> None:
+    concurrency, random_source = 4, random.Random(7)
+    with OpenAIServer(latency=0.05) as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--json"]
+        words += ["--concurrency", concurrency, "--output"]
+        whole = tuna_eval(*words, tmp_path / "whole").stdout
+        server.calls.clear()
+        server.served.clear()
+        kills = 0
+        while kills < 5:
+            process = subprocess.Popen(
+                [*COMMAND, *map(str, words), str(tmp_path / "killed")], stderr=subprocess.DEVNULL
+            )
+            _wait_for_calls(server, sum(server.calls.values()) + 1 + random_source.randrange(15), process)
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+            _wait_until_idle(server)
+        result = tuna_eval(*words, tmp_path / "killed")
+        assert result.stdout == whole
+        samples = [json.loads(line) for line in _samples(tmp_path / "killed").read_text().splitlines()]
+        assert len({(s["task"], s["id"]) for s in samples}) == len(samples) == MINI_PROMPTS
+        # Only what was under way at a kill is asked again.
+        assert sum(server.calls.values()) <= MINI_PROMPTS + kills * concurrency
+        assert _scores(tmp_path / "killed").read_bytes() == _scores(tmp_path / "whole").read_bytes()
+
+
+def _wait_for_calls(server: OpenAIServer, calls: int, process: subprocess.Popen[bytes]) -> None:
+    while sum(server.calls.values()) < calls and process.poll() is None:
+        time.sleep(0.005)
+
+
+def _wait_until_idle(server: OpenAIServer) -> None:
+    while server.in_flight:
+        time.sleep(0.01)
+
+
+def _samples(output: Path) -> Path:
+    (file,) = output.glob("runs/*/*/*/samples.jsonl")
+    return file
+
+
+def _scores(output: Path) -> Path:
+    return _samples(output).with_name("scores.jsonl")
+
+
+def test_a_server_that_fails_for_good_ends_the_run_and_the_replies_are_kept(tmp_path: Path) -> None:
+    with OpenAIServer(faults=lambda call: Fault.status(500) if call.number > 60 else None) as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0]
+        words += ["--output", tmp_path, "--max-retries", 0, "--concurrency", 2]
+        result = tuna_eval(*words, check=False)
+        assert result.returncode == 2
+        assert "500" in last_line(result.stderr)
+        assert "Traceback" not in result.stderr
+        stored = len(_samples(tmp_path).read_text().splitlines())
+        assert 58 <= stored <= 60
+        server.faults = None
+        before = len(server.log)
+        tuna_eval(*words)
+        assert len(server.log) - before == MINI_PROMPTS - stored
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "401": (Fault.status(401), "401"),
+    "429": (Fault.status(429), "429"),
+    "500": (Fault.status(500), "500"),
+    "html": (Fault.html(), "HTML"),
+    "half a JSON body": (Fault.half_json(), "JSON"),
+    "silence": (Fault.slow(5), "1 s"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_bad_server_is_one_line(kind: str, tmp_path: Path) -> None:
+    fault, expected = FAULTS[kind]
+    with OpenAIServer(faults=first(10_000, fault)) as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--output", tmp_path]
+        result = tuna_eval(*words, "--max-retries", 0, "--timeout", 1, "--concurrency", 2, check=False)
+    assert result.returncode == 2
+    assert expected in last_line(result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    words = ["run", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--data", "mini", "--output", tmp_path]
+    result = tuna_eval(*words, "--max-retries", 0, check=False)
+    assert result.returncode == 2
+    assert "127.0.0.1:9" in last_line(result.stderr)
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
+    empty = folder / "empty-model"
+    empty.mkdir()
+    (empty / "config.json").write_text("{}")
+    (empty / "model.safetensors").write_text("")
+    not_a_folder = folder / "occupied"
+    not_a_folder.write_text("")
+    mini = ["--data", "mini", "--output", folder / "out"]
+    return {
+        "missing model": (["run", "--model", "/no/such/model", *mini], "no such model: /no/such/model"),
+        "no tokenizer": (["run", "--model", empty, *mini], "the model has no tokenizer"),
+        "unknown suite": (["run", "--model", "demo", "--suite", "supernl", *mini], "did you mean superni?"),
+        "unknown task": (["run", "--model", "demo", "--tasks", "task9001_mini_textual_entailmnt", *mini], "did you mean task9001_mini_textual_entailment"),
+        "limit 0": (["run", "--model", "demo", "--limit", "0", *mini], "--limit 0 leaves nothing to run"),
+        "unknown engine": (["run", "--model", "demo", "--engine", "vlm", *mini], "did you mean vllm?"),
+        "unknown format": (
+            ["run", "--model", folder / "script.jsonl", "--engine", "scripted", "--format", "apaca", *mini],
+            "unknown prompt format 'apaca'",
+        ),
+        "negative shots": (["run", "--model", "demo", "--shots", "-1", *mini], "is negative"),
+        "output is a file": (
+            ["run", "--model", "demo", "--data", "mini", "--output", not_a_folder / "results"],
+            "cannot be written",
+        ),
+        "no data": (["run", "--model", "demo", "--data-dir", folder / "nowhere", *mini[2:]], "no such folder"),
+        "no predictions": (
+            ["score", "--suite", "superni", "--data", "mini", "--predictions", folder / "nothing.jsonl"],
+            "nothing.jsonl: no such file",
+        ),
+        "cap without prices": (
+            ["run", "--model", "m", "--base-url", "http://127.0.0.1:9", "--max-cost", "1", *mini],
+            "price",
+        ),
+    }
+
+
+BAD_INPUTS = [
+    "missing model",
+    "no tokenizer",
+    "unknown suite",
+    "unknown task",
+    "limit 0",
+    "unknown engine",
+    "unknown format",
+    "negative shots",
+    "output is a file",
+    "no data",
+    "no predictions",
+    "cap without prices",
+]
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input_is_one_line_and_exit_code_2(case: str, tmp_path: Path, script: Path) -> None:
+    words, message = bad_inputs(tmp_path)[case]
+    result = tuna_eval(*words, check=False)
+    assert result.returncode == 2
+    assert message in last_line(result.stderr)
+    assert last_line(result.stderr).startswith("tuna-eval: ")
+    assert "Traceback" not in result.stderr
+
+
+def predictions(folder: Path, lines: Sequence[object]) -> Path:
+    file = folder / "predictions.jsonl"
+    file.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return file
+
+
+def mini_instances() -> list[tuple[str, str, str]]:
+    rows = []
+    for file in sorted((Path(__file__).parents[2] / "benchmarks/mini/superni/tasks").glob("*.json")):
+        instances = json.loads(file.read_text())["Instances"]
+        rows += [(file.stem, instance["id"], instance["output"][0]) for instance in instances]
+    return rows
+
+
+def score(file: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return tuna_eval("score", "--suite", "superni", "--data", "mini", "--predictions", file, *words, check=False)
+
+
+def test_perfect_predictions_score_100(tmp_path: Path) -> None:
+    lines = [{"task": t, "id": i, "prediction": f" {o}\n"} for t, i, o in reversed(mini_instances())]
+    result = score(predictions(tmp_path, lines), "--json", "--output", tmp_path / "scored")
+    assert json.loads(result.stdout) == {"superni": {"exact_match": 100.0, "rouge1": 100.0, "rougeL": 100.0}}
+    assert "warning" not in result.stderr
+    assert len((tmp_path / "scored/scores.jsonl").read_text().splitlines()) == MINI_PROMPTS
+    assert json.loads((tmp_path / "scored/record.json").read_text())["coverage"]["scored"] == MINI_PROMPTS
+
+
+def test_what_does_not_match_is_reported(tmp_path: Path) -> None:
+    rows = mini_instances()
+    lines: list[object] = [{"task": t, "id": i, "prediction": o} for t, i, o in rows[:-3]]
+    lines += [{"task": rows[0][0], "id": rows[0][1], "prediction": "wrong"}]
+    lines += [
+        {"task": rows[0][0], "id": "no-such-id", "prediction": ""},
+        {"task": "task1_x", "id": "y", "prediction": ""},
+    ]
+    result = score(predictions(tmp_path, lines), "--json")
+    assert json.loads(result.stdout)["superni"]["exact_match"] == 100.0
+    assert f"3 ids have no prediction: {rows[-3][0]} {rows[-3][1]}" in result.stderr
+    assert "2 ids are not in the data: task1_x y" in result.stderr
+    assert "no-such-id" in result.stderr
+    assert f"1 ids are there twice: {rows[0][0]} {rows[0][1]}" in result.stderr
+    assert "117 of 120 examples" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"task": "a", "id"', "predictions.jsonl:2: not valid JSON"),
+        ('["a"]', "predictions.jsonl:2: a JSON object expected"),
+        ('{"id": "a", "prediction": "b"}', 'predictions.jsonl:2: no "task"'),
+        (
+            '{"task": "task9001_mini_textual_entailment", "id": "a", "prediction": null}',
+            'predictions.jsonl:2: no "prediction"',
+        ),
+        ('{"task": "task9001_mini_textual_entailment", "prediction": "b"}', 'predictions.jsonl:2: no "id"'),
+    ],
+)
+def test_a_broken_prediction_is_named_with_its_line(line: str, message: str, tmp_path: Path) -> None:
+    task, id, output = mini_instances()[0]
+    result = score(predictions(tmp_path, [{"task": task, "id": id, "prediction": output}, line]))
+    assert result.returncode == 2
+    assert message in last_line(result.stderr)
+
+
+def test_predictions_for_other_data_are_refused(tmp_path: Path) -> None:
+    result = score(predictions(tmp_path, [{"task": "task1", "id": "a", "prediction": "b"}]))
+    assert result.returncode == 2
+    assert "no prediction belongs to the data (task1 a)" in last_line(result.stderr)
+
+
+def test_a_run_can_be_scored_anew_from_its_samples(script: Path, tmp_path: Path) -> None:
+    run = json.loads(tuna_eval(*scripted(script, tmp_path, "--shots", 0, "--json")).stdout)["superni_0shot"]
+    result = score(_samples(tmp_path), "--json")
+    assert json.loads(result.stdout) == {"superni": run}

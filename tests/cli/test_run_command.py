@@ -183,7 +183,10 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "missing model": (["run", "--model", "/no/such/model", *mini], "no such model: /no/such/model"),
         "no tokenizer": (["run", "--model", empty, *mini], "the model has no tokenizer"),
         "unknown suite": (["run", "--model", "demo", "--suite", "supernl", *mini], "did you mean superni?"),
-        "unknown task": (["run", "--model", "demo", "--tasks", "task9001_mini_textual_entailmnt", *mini], "did you mean task9001_mini_textual_entailment"),
+        "unknown task": (
+            ["run", "--model", "demo", "--tasks", "task9001_mini_textual_entailmnt", *mini],
+            "did you mean task9001_mini_textual_entailment",
+        ),
         "limit 0": (["run", "--model", "demo", "--limit", "0", *mini], "--limit 0 leaves nothing to run"),
         "unknown engine": (["run", "--model", "demo", "--engine", "vlm", *mini], "did you mean vllm?"),
         "unknown format": (

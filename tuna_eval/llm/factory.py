@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tuna_eval.errors import ConfigError
 from tuna_eval.llm.engine import Engine
+from tuna_eval.llm.models import LocalModel
 
 ENGINES = {
     "vllm": "vLLM in this process: fastest; decoder-only models, LoRA",
@@ -70,9 +71,7 @@ def choose_engine(options: EngineOptions) -> EngineChoice:
         return EngineChoice("api", "a --base-url is given")
     if find_spec("vllm") is None:
         return EngineChoice("hf", "vLLM is not installed")
-    from tuna_eval.llm.models import resolve_model
-
-    if resolve_model(options.model, tokenizer=options.tokenizer, revision=options.revision).is_encoder_decoder:
+    if _local_model(options).is_encoder_decoder:
         return EngineChoice("hf", "vLLM does not run encoder-decoder models")
     return EngineChoice("vllm", "vLLM is installed and is the fastest")
 
@@ -98,21 +97,19 @@ def open_engine(options: EngineOptions) -> Engine:
     kind, _, subtype = options.kind.partition(":")
     match kind:
         case "vllm":
-            from tuna_eval.llm.models import resolve_model
             from tuna_eval.llm.vllm_engine import VllmEngine
 
             return VllmEngine(
-                resolve_model(options.model, tokenizer=options.tokenizer, revision=options.revision),
+                _local_model(options),
                 dtype=options.dtype,
                 tensor_parallel=options.tensor_parallel,
                 max_length=options.max_length,
             )
         case "hf":
             from tuna_eval.llm.hf_engine import HFEngine
-            from tuna_eval.llm.models import resolve_model
 
             return HFEngine(
-                resolve_model(options.model, tokenizer=options.tokenizer, revision=options.revision),
+                _local_model(options),
                 dtype=options.dtype,
                 batch_size=options.batch_size,
                 max_length=options.max_length,
@@ -120,13 +117,17 @@ def open_engine(options: EngineOptions) -> Engine:
         case "api":
             return _api_engine(options)
         case "lm_eval":
-            from tuna_eval.llm.lm_eval_engine import LmEvalEngine
-
-            return LmEvalEngine(subtype, options.model, model_args=options.extra, batch_size=options.batch_size)
+            return _lm_eval_engine(subtype, options)
         case _:
             from tuna_eval.llm.scripted_engine import ScriptedEngine, read_script
 
             return ScriptedEngine(read_script(Path(options.model)), context_length=options.max_length)
+
+
+def _local_model(options: EngineOptions) -> LocalModel:
+    from tuna_eval.llm.models import resolve_model
+
+    return resolve_model(options.model, tokenizer=options.tokenizer, revision=options.revision)
 
 
 def _check(options: EngineOptions) -> None:
@@ -176,3 +177,21 @@ def _api_engine(options: EngineOptions) -> Engine:
         encoder,
         encoder.chat if encoder else None,
     )
+
+
+def _lm_eval_engine(kind: str, options: EngineOptions) -> Engine:
+    """lm-eval's class; where it reads Hugging Face folders, a model may be named in every way that --model knows."""
+    from tuna_eval.llm.lm_eval_engine import LmEvalEngine
+    from tuna_eval.llm.lm_eval_models import local_arguments, reads_folders
+
+    model, arguments = options.model, dict(options.extra)
+    if reads_folders(kind):
+        local = _local_model(options)
+        model, arguments = str(local.folder), {**local_arguments(kind, local), **arguments}
+    if options.dtype != "auto":
+        arguments.setdefault("dtype", options.dtype)
+    if options.max_length is not None:
+        arguments.setdefault("max_length", str(options.max_length))
+    if options.base_url is not None:
+        arguments.setdefault("base_url", options.base_url)
+    return LmEvalEngine(kind, model, model_args=arguments, batch_size=options.batch_size)

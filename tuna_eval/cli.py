@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 a gate failed, 2 the user can mend it, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
     options = parser().parse_args(arguments)
+    # Threads that wait by spinning starve every other process on the machine, and with it themselves; read once, when
+    # torch is first imported. Costs nothing on an idle machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from tuna_eval import commands  # after parsing, so that --help answers at once
 
     try:

@@ -22,7 +22,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from openai_faults import Call, Fault, Program, spoil
-
 from tuna_eval.schema import Prompt
 
 BOS, BOS_ID = "<s>", 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -30,7 +30,9 @@ def run_command(options: argparse.Namespace) -> int:
     progress = ConsoleProgress()
     shots = tuple(dict.fromkeys(options.shots))
     suite_options = _suite_options(options, shots=shots, max_source_tokens=options.max_source_tokens)
-    suites = open_suites(suite_names(options.suite), suite_options)
+    names = suite_names(options.suite)
+    _bring_data(names, options, progress)
+    suites = open_suites(names, suite_options)
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise ConfigError(f"--max-new-tokens {options.max_new_tokens} is too small", cure="give 1 or more")
     check_writable(options.output)
@@ -58,12 +60,13 @@ def run_command(options: argparse.Namespace) -> int:
 def score_command(options: argparse.Namespace) -> int:
     """`tuna-eval score`: the metrics of a file of predictions."""
     (name,) = suite_names([options.suite]) if options.suite != "all" else _only_one()
+    progress = ConsoleProgress()
+    _bring_data([name], options, progress)
     (suite,) = open_suites([name], _suite_options(options, shots=()))
     folder = None
     if options.output:
         check_writable(options.output)
         folder = RunFolder(options.output)
-    progress = ConsoleProgress()
     scoring = score_outputs(suite, options.predictions, folder)
     for line in scoring.coverage.complaints():
         progress.note(f"warning: {line}")
@@ -126,6 +129,8 @@ def data_command(options: argparse.Namespace) -> int:
                 _print(f"  upstream {row.manifest.upstream} at {row.manifest.commit}")
                 _print(f"  licence  {row.manifest.licence}")
                 _print(f"  cite     {' '.join(row.manifest.citation.split())}")
+                if row.manifest.note:
+                    _print(f"  note     {' '.join(row.manifest.note.split())}")
         return 0
     is_complete = True
     for manifest in chosen:
@@ -146,6 +151,16 @@ def data_command(options: argparse.Namespace) -> int:
         for path in report.changed:
             _print(f"  changed: {path}")
     return 0 if is_complete else 2
+
+
+def _bring_data(names: Sequence[str], options: argparse.Namespace, progress: ConsoleProgress) -> None:
+    """Fetches the official data of the suites that are not in the cache yet, unless other data is named."""
+    if options.data == "mini" or options.data_dir:
+        return
+    for row in datasets.listing():
+        if row.manifest.name in names and row.present < len(row.manifest.files):
+            progress.note(f"fetching {row.manifest.title} ({row.manifest.licence}) once, to {row.folder}")
+            datasets.fetch(row.manifest, _FetchProgress(progress))
 
 
 def _suite_options(

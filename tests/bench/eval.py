@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.metrics import bertscore_speed_ratio, rouge_speed_ratio, task_pairs
-
 from tests.bench.record import record
 from tuna_eval.llm.engine import SamplingParams
 from tuna_eval.llm.fitting import PromptWriter

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from openai_faults import Fault, first
 from openai_server import OpenAIServer
 

@@ -18,10 +18,12 @@ class HFEncoder:
     Args:
         folder: holds the tokenizer's files.
         is_encoder_decoder: whether prompts go to an encoder, whose input ends in EOS.
+        model_folder: holds the generation config, if that is another folder: an adapter may bring its own tokenizer.
     """
 
-    def __init__(self, folder: Path, *, is_encoder_decoder: bool = False) -> None:
+    def __init__(self, folder: Path, *, is_encoder_decoder: bool = False, model_folder: Path | None = None) -> None:
         self.folder = folder
+        self.model_folder = model_folder or folder
         self.is_encoder_decoder = is_encoder_decoder
 
     @cached_property
@@ -70,6 +72,12 @@ class HFEncoder:
         rows = self.tokenizer([p.text for p in prompts], add_special_tokens=False).input_ids
         return [self._with_bos(list(ids), prompt) for ids, prompt in zip(rows, prompts, strict=True)]
 
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts without any special token, as a continuation has them."""
+        if not texts:
+            return []
+        return [list(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False).input_ids]
+
     def _with_bos(self, ids: list[int], prompt: Prompt) -> list[int]:
         if self.bos_id is None or prompt.has_special_tokens or ids[:1] == [self.bos_id]:
             return ids
@@ -77,13 +85,13 @@ class HFEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids, special tokens removed."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Every id that ends a reply: the EOS of tokenizer and generation config, and the template's end of turn."""
         ids = {self.tokenizer.eos_token_id}
-        config = self.folder / "generation_config.json"
+        config = self.model_folder / "generation_config.json"
         if config.is_file():
             declared = json.loads(config.read_text(encoding="utf-8")).get("eos_token_id")
             ids.update(declared if isinstance(declared, list) else [declared])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna_eval.errors import ConfigError, EngineError
+from tuna_eval.llm.quiet import quiet_transformers
 
 
 def convert_gguf(file: Path, target: Path) -> Path:
@@ -52,8 +53,9 @@ def _write_plain_model(file: Path, folder: Path) -> None:
 
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**source)
+        with quiet_transformers():
+            quantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(**source)
     except (OSError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         raise EngineError(
             f"not a GGUF model that transformers can read ({type(error).__name__}: {str(error)[:200]})",

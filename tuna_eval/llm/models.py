@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from tuna_eval.cache import cache_dir, file_sha256
@@ -23,7 +23,8 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "tokenizer_config.json",
 )
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+# What transformers and PEFT load; a training folder also holds training_args.bin, optimizer.pt and their kind.
+WEIGHTS = re.compile(r".+\.safetensors|(pytorch_model|adapter_model).*\.bin")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -84,13 +85,13 @@ def resolve_model(spec: str, *, tokenizer: str | None = None, revision: str | No
     elif path.is_file():
         model = _from_file(path)
     elif path.is_dir():
-        model = _from_folder(path, revision)
+        model = _from_folder(path)
     elif path.is_absolute() or spec.startswith((".", "~")) or not HUB_ID.fullmatch(spec):
         raise ConfigError(
             f"no such model: {spec}", place="--model", cure="give a folder, a GGUF file, a hub id, or demo"
         )
     else:
-        model = _from_folder(_fetch(spec, revision), revision, name=spec)
+        model = _from_folder(_fetch(spec, revision), name=spec)
     if tokenizer is None:
         _require_tokenizer(model.tokenizer_folder)
         return model
@@ -111,7 +112,7 @@ def resolve_tokenizer(spec: str) -> Path:
 
 
 def _from_file(path: Path) -> LocalModel:
-    if path.suffix != ".gguf":
+    if path.suffix.lower() != ".gguf":
         raise ConfigError(f"{path.name} is not a model", place="--model", cure="give a folder or a .gguf file")
     return _from_gguf(path, name=path.stem)
 
@@ -122,28 +123,49 @@ def _from_gguf(file: Path, *, name: str) -> LocalModel:
     return LocalModel(name, folder, None, folder)
 
 
-def _from_folder(folder: Path, revision: str | None, *, name: str | None = None) -> LocalModel:
+def _from_folder(folder: Path, *, name: str | None = None) -> LocalModel:
     name = name or folder.resolve().name
-    adapter_config = folder / "adapter_config.json"
-    if adapter_config.is_file():
-        base_spec = str(_read_json(adapter_config).get("base_model_name_or_path") or "")
-        if not base_spec:
-            raise ConfigError(
-                "the adapter names no base model", place=str(adapter_config), cure="set base_model_name_or_path"
-            )
-        beside = folder / base_spec
-        base = resolve_model(str(beside) if beside.is_dir() else base_spec)
-        own_tokenizer = any((folder / f).is_file() for f in TOKENIZER_FILES)
-        return LocalModel(name, base.folder, folder, folder if own_tokenizer else base.tokenizer_folder)
+    if (folder / "adapter_config.json").is_file():
+        return _from_adapter(folder, name)
     if not (folder / "config.json").is_file():
         raise ConfigError(
             "the folder holds no config.json", place=str(folder), cure="name the folder that save_pretrained wrote"
         )
-    if not any(f.suffix in WEIGHT_SUFFIXES for f in folder.iterdir()):
+    _require_weights(folder)
+    return LocalModel(name, folder, None, folder)
+
+
+def _from_adapter(folder: Path, name: str) -> LocalModel:
+    config_file = folder / "adapter_config.json"
+    config = _read_json(config_file)
+    base_spec = str(config.get("base_model_name_or_path") or "")
+    if not base_spec:
+        raise ConfigError("the adapter names no base model", place=str(config_file), cure="set base_model_name_or_path")
+    _require_weights(folder)
+    beside = folder / base_spec
+    if beside.is_dir() and (beside / "adapter_config.json").is_file():
+        raise _nested(config_file)
+    revision = config.get("revision")
+    base = resolve_model(
+        str(beside) if beside.is_dir() else base_spec, revision=str(revision) if revision is not None else None
+    )
+    if base.adapter is not None:
+        raise _nested(config_file)
+    own_tokenizer = any((folder / f).is_file() for f in TOKENIZER_FILES)
+    return LocalModel(name, base.folder, folder, folder if own_tokenizer else base.tokenizer_folder)
+
+
+def _nested(config_file: Path) -> ConfigError:
+    return ConfigError(
+        "the adapter's base is itself an adapter", place=str(config_file), cure="merge the base's adapter into it first"
+    )
+
+
+def _require_weights(folder: Path) -> None:
+    if not any(WEIGHTS.fullmatch(f.name) for f in folder.iterdir()):
         raise ConfigError(
             "the folder holds no weights", place=str(folder), cure="check that the save or download finished"
         )
-    return LocalModel(name, folder, None, folder)
 
 
 def _require_tokenizer(folder: Path) -> None:
@@ -171,13 +193,14 @@ def _fetch(hub_id: str, revision: str | None, *, weights: bool = True) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    small = ["*.json", "*.model", "*.txt", "*.jinja"]
+    patterns = ["*.json", "*.model", "*.txt", "*.jinja"] + (["*.safetensors"] if weights else [])
+    # Folders inside hold other frameworks' copies of the weights, as does consolidated.safetensors.
+    fetch = partial(snapshot_download, hub_id, revision=revision, ignore_patterns=["*/*", "consolidated*"])
     try:
-        return Path(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=[*small, "*.safetensors", "*.bin"] if weights else small
-            )
-        )
+        folder = Path(fetch(allow_patterns=patterns))
+        if weights and not any(folder.glob("*.safetensors")):  # only then: many models are stored in both formats
+            folder = Path(fetch(allow_patterns=[*patterns, "*.bin"]))
+        return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise EngineError(
@@ -189,7 +212,7 @@ def _fetch(hub_id: str, revision: str | None, *, weights: bool = True) -> Path:
 
 def _model_files(folder: Path) -> list[Path]:
     names = ("config.json", "generation_config.json", "adapter_config.json")
-    return sorted(f for f in folder.iterdir() if f.suffix in WEIGHT_SUFFIXES or f.name in names)
+    return sorted(f for f in folder.iterdir() if WEIGHTS.fullmatch(f.name) or f.name in names)
 
 
 def _read_json(file: Path) -> dict[str, object]:

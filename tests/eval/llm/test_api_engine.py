@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 import pytest
+
 from openai_faults import REFUSAL, Fault, always, for_prompts
 from openai_server import OpenAIServer, PieceEncoder, echo_reply, logprob, tokenize
-
 from tuna_eval.errors import EngineError
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from openai_faults import (
     CUT,
     DROP,
@@ -24,7 +25,6 @@ from openai_faults import (
     scripted,
 )
 from openai_server import OpenAIServer, echo_reply
-
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions

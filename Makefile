@@ -13,7 +13,7 @@ VLLM ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 # Threads that spin while they wait starve the other processes of a test run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-fast check bench-eval clean
+.PHONY: demo test test-fast check bench-eval bench-parity clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tuna-eval run --model demo --suite all --data mini
@@ -35,6 +35,9 @@ check: $(VENV)/.dev
 
 bench-eval: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.eval $(BENCH_ARGS)
+
+bench-parity: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.parity $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

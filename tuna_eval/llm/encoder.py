@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuna_eval.errors import ConfigError
+from tuna_eval.llm.models import LocalModel
 from tuna_eval.schema import Prompt
 
 
@@ -25,6 +26,11 @@ class HFEncoder:
         self.folder = folder
         self.model_folder = model_folder or folder
         self.is_encoder_decoder = is_encoder_decoder
+
+    @classmethod
+    def of(cls, model: LocalModel) -> HFEncoder:
+        """The encoder of a model on disk."""
+        return cls(model.tokenizer_folder, is_encoder_decoder=model.is_encoder_decoder, model_folder=model.folder)
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -60,9 +60,7 @@ class HFEngine:
             if value is not None and value < 1:
                 raise ConfigError(f"{value} is too small", place=option, cure="give 1 or more")
         self.model = model
-        self.encoder = HFEncoder(
-            model.tokenizer_folder, is_encoder_decoder=model.is_encoder_decoder, model_folder=model.folder
-        )
+        self.encoder = HFEncoder.of(model)
         self._dtype, self._device = dtype, device
         self._batch_size, self._max_length = batch_size, max_length
         self._loaded: Any = None

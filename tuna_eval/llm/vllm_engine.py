@@ -60,7 +60,7 @@ class VllmEngine:
         seed: int = 0,
     ) -> None:
         self.model = model
-        self.encoder = HFEncoder(model.tokenizer_folder)
+        self.encoder = HFEncoder.of(model)
         self._requested_dtype = dtype
         self._tensor_parallel = tensor_parallel
         self._requested_length = max_length

@@ -34,7 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench-eval: $(VENV)/.dev
-	$(BIN)/python -m tests.bench.eval $(BENCH_ARGS)
+	env -u OMP_WAIT_POLICY $(BIN)/python -m tests.bench.eval $(BENCH_ARGS)
 
 bench-parity: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.parity $(BENCH_ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -24,8 +25,9 @@ def file_sha256(file: Path) -> str:
     with real.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if stat.st_size > 1 << 20:  # small files hash faster than they are looked up
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        partial = remembered.with_name(f"{remembered.name}.{os.getpid()}")
-        partial.write_text(digest, encoding="ascii")
-        partial.replace(remembered)
+        with suppress(OSError):  # a full or read-only cache only means hashing again next time
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            partial = remembered.with_name(f"{remembered.name}.{os.getpid()}")
+            partial.write_text(digest, encoding="ascii")
+            partial.replace(remembered)
     return digest

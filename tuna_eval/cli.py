@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   tuna-eval run --model demo --suite all --data mini      the whole job on the built-in sample
   tuna-eval run --model CKPT --suite superni --limit 20    20 instances of each Super-NI task
   tuna-eval score --suite superni --predictions FILE       score predictions made elsewhere
-  tuna-eval data fetch superni                             download the benchmark
+  tuna-eval data fetch superni                             download the benchmark beforehand
   tuna-eval ls suites                                      what can be run
 """
 
@@ -62,6 +62,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(command="run_command")
     add = command.add_argument
     add("--model", required=True, help="hub id, folder, LoRA folder, GGUF file, demo; with --base-url the served name")
+    add("--name", help="what tables and folders call the model (default: its folder's name or hub id)")
     add("--suite", nargs="+", default=["all"], metavar="NAME", help="benchmarks, or all (default)")
     add("--output", type=Path, default=Path("results"), metavar="DIR", help="results folder (default: results)")
     add("--json", action="store_true", help="print the metrics as one JSON object on standard output")
@@ -79,12 +80,14 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("engine")
     model.add_argument("--engine", default="auto", help="vllm, hf, api, lm_eval:TYPE, scripted, or auto (default)")
     model.add_argument("--tokenizer", metavar="DIR", help="another tokenizer; for a server, the one to count with")
-    model.add_argument("--revision", help="of a hub id")
+    model.add_argument("--revision", help="of a hub id; for a server, which checkpoint it serves")
     model.add_argument("--dtype", default="auto", help="torch dtype (default: float32 on a CPU, else the checkpoint's)")
     model.add_argument("--max-length", type=int, metavar="N", help="tokens of prompt and reply together")
     model.add_argument("--tensor-parallel", type=int, default=1, metavar="N", help="GPUs a replica (vllm)")
     model.add_argument("--data-parallel", type=int, default=1, metavar="N", help="replicas (vllm, hf)")
     model.add_argument("--batch-size", type=int, metavar="N", help="hf and lm_eval; never changes a result")
+    model.add_argument("--device", help="torch device (hf, lm_eval)")
+    model.add_argument("--gpu-memory-utilization", type=float, metavar="X", help="share of each GPU's memory (vllm)")
     model.add_argument("--engine-arg", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of lm_eval:TYPE")
     server = command.add_argument_group("server (engine api; the key comes from OPENAI_API_KEY)")
     server.add_argument(
@@ -93,14 +96,15 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--chat-api", action="store_true", help="use the chat endpoint; the server applies its template"
     )
-    server.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests at once (16)")
-    server.add_argument(
-        "--timeout", type=float, default=120.0, metavar="S", help="seconds a server may be silent (120)"
-    )
-    server.add_argument("--max-retries", type=int, default=6, metavar="N", help="attempts after the first (6)")
+    server.add_argument("--system", help="system message of every chat")
+    server.add_argument("--logprobs", action="store_true", default=None, help="ask for log-probabilities")
+    server.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the key")
+    server.add_argument("--concurrency", type=int, metavar="N", help="requests at once (16)")
+    server.add_argument("--timeout", type=float, metavar="S", help="seconds a server may be silent (120)")
+    server.add_argument("--max-retries", type=int, metavar="N", help="attempts after the first (6)")
     server.add_argument("--max-cost", type=float, metavar="USD", help="stop before more is spent; needs the prices")
-    server.add_argument("--price-input", type=float, metavar="USD", help="per million prompt tokens")
-    server.add_argument("--price-output", type=float, metavar="USD", help="per million generated tokens")
+    server.add_argument("--price-per-million-input", type=float, metavar="USD", help="price of prompt tokens")
+    server.add_argument("--price-per-million-output", type=float, metavar="USD", help="price of generated tokens")
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,27 +13,37 @@ from pathlib import Path
 from tuna_eval import datasets
 from tuna_eval.console import ConsoleProgress, show_results, show_runs
 from tuna_eval.errors import ConfigError
-from tuna_eval.llm.factory import ENGINES, EngineOptions, choose_engine, open_engine
+from tuna_eval.llm.factory import API_OPTIONS, ENGINES, EngineOptions, choose_engine, open_engine
 from tuna_eval.llm.prompts import FORMATS
 from tuna_eval.manifests import load_manifest, manifests
 from tuna_eval.metrics.bertscore import BertScorer
-from tuna_eval.provenance import environment
-from tuna_eval.run import RunSettings, run
-from tuna_eval.schema import SuiteResult
+from tuna_eval.run import RunSettings, now, plan, run, scoring_facts
+from tuna_eval.schema import JSON, RunRecord, SuiteResult
 from tuna_eval.scoring import score_outputs
 from tuna_eval.store import RunFolder, check_writable
-from tuna_eval.tasks.catalog import SUITES, SuiteOptions, open_suites, suite_names
+from tuna_eval.tasks.catalog import SUITES, SuiteOptions, check_options, open_suites, suite_names
 from tuna_eval.tasks.superni_format import MAX_SOURCE_TOKENS
+
+NOT_RECORDED = {
+    "command",
+    "output",
+    "json",
+    "data_dir",
+    "base_url",
+    "tokenizer",
+    "model",
+    "predictions",
+    "api_key_env",
+    "engine_arg",
+    "bertscore_model",
+}
 
 
 def run_command(options: argparse.Namespace) -> int:
     """`tuna-eval run`: every suite asked for, one after the other, with one engine."""
     progress = ConsoleProgress()
-    shots = tuple(dict.fromkeys(options.shots))
-    suite_options = _suite_options(options, shots=shots, max_source_tokens=options.max_source_tokens)
     names = suite_names(options.suite)
-    _bring_data(names, options, progress)
-    suites = open_suites(names, suite_options)
+    suite_options = _suite_options(options, shots=tuple(dict.fromkeys(options.shots)))
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise ConfigError(f"--max-new-tokens {options.max_new_tokens} is too small", cure="give 1 or more")
     check_writable(options.output)
@@ -40,20 +51,26 @@ def run_command(options: argparse.Namespace) -> int:
     choice = choose_engine(engine_options)
     progress.note(f"engine {choice.kind}: {choice.reason}")
     engine = open_engine(replace(engine_options, kind=choice.kind))
+    _bring_data(names, options, progress)
+    suites = open_suites(names, suite_options)
     settings = RunSettings(
-        model=_display_name(options.model),
+        model=options.name or _display_name(options.model),
         output=options.output,
         format=options.format,
         truncation=options.truncation,
         max_new_tokens=options.max_new_tokens,
+        given=_given(options),
     )
     try:
-        finished = [run(suite, engine, settings, progress) for suite in suites]
+        if engine.encoder is None:
+            progress.note("no tokenizer at hand: prompt lengths are not checked (--tokenizer names one)")
+        plans = [plan(suite, engine, settings) for suite in suites]  # broken data is found before any prompt is sent
+        finished = [run(each, engine, progress) for each in plans]
     finally:
         engine.close()
     show_runs(finished, progress)
     if options.json:
-        _print_json({r.record["suite"]: r.scoring.result for r in finished})
+        _print_json({r.record.suite: r.scoring.result for r in finished})
     return 0
 
 
@@ -61,27 +78,30 @@ def score_command(options: argparse.Namespace) -> int:
     """`tuna-eval score`: the metrics of a file of predictions."""
     (name,) = suite_names([options.suite]) if options.suite != "all" else _only_one()
     progress = ConsoleProgress()
+    suite_options = _suite_options(options, shots=())
+    folder = RunFolder(options.output) if options.output else None
+    if folder:
+        check_writable(folder.path)
+        _refuse_run(folder)
     _bring_data([name], options, progress)
-    (suite,) = open_suites([name], _suite_options(options, shots=()))
-    folder = None
-    if options.output:
-        check_writable(options.output)
-        folder = RunFolder(options.output)
+    (suite,) = open_suites([name], suite_options)
+    started_at, started = now(), time.perf_counter()
     scoring = score_outputs(suite, options.predictions, folder)
     for line in scoring.coverage.complaints():
         progress.note(f"warning: {line}")
     coverage = scoring.coverage.as_json()
     if folder:
-        record = {
-            "suite": suite.name,
-            "version": suite.version,
-            "status": "complete",
-            "predictions": options.predictions.name,
-            "config": suite.settings(),
-            "environment": environment(),
-            "coverage": coverage,
-            "results": asdict(scoring.result),
-        }
+        record = RunRecord(
+            model="",
+            suite=suite.name,
+            version=suite.version,
+            status="complete",
+            started=started_at,
+            config={**_given(options), **suite.settings()},
+            scoring=scoring_facts(suite, time.perf_counter() - started),
+            coverage=coverage,
+            results=asdict(scoring.result),
+        )
         folder.write_record(record)
         progress.note(f"scores: {folder.path}")
     show_results(
@@ -90,6 +110,15 @@ def score_command(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({suite.name: scoring.result})
     return 0
+
+
+def _refuse_run(folder: RunFolder) -> None:
+    """A run's folder keeps the run's own record and scores."""
+    record = folder.read_record()
+    if record is not None and record.run_id:
+        raise ConfigError(
+            f"the folder holds the run {record.run_id}", place=f"--output {folder.path}", cure="choose another folder"
+        )
 
 
 def _only_one() -> list[str]:
@@ -105,16 +134,26 @@ def ls_command(options: argparse.Namespace) -> int:
         sections["engines"] = ["auto: vllm if it is installed, else hf", *(f"{k}: {v}" for k, v in ENGINES.items())]
     if options.what in (None, "formats"):
         sections["formats"] = ["auto: chat if the model has a chat template, else alpaca", *FORMATS]
-    if options.what == "tasks":
-        sections = {
-            suite.name: list(suite.task_names())
-            for suite in open_suites(list(SUITES), _suite_options(options, shots=()))
-        }
+    if options.what in (None, "tasks"):
+        sections |= {f"tasks of {name}": _task_rows(name, options) for name in SUITES}
     for heading, rows in sections.items():
         _print(f"{heading}:")
         for row in rows:
             _print(f"  {row}")
     return 0
+
+
+def _task_rows(name: str, options: argparse.Namespace) -> list[str]:
+    """The tasks of a benchmark, and which of them the data at hand does not have."""
+    is_fetched = options.data == "mini" or options.data_dir
+    folder = (
+        datasets.resolve(name, options.data, options.data_dir) if is_fetched else datasets.cached(load_manifest(name))
+    )
+    rows = []
+    for task in datasets.superni_task_names(folder):
+        is_here = (folder / "tasks" / f"{task}.json").is_file()
+        rows.append(task if is_here else f"{task} (not fetched)")
+    return rows
 
 
 def data_command(options: argparse.Namespace) -> int:
@@ -163,25 +202,39 @@ def _bring_data(names: Sequence[str], options: argparse.Namespace, progress: Con
             datasets.fetch(row.manifest, _FetchProgress(progress))
 
 
-def _suite_options(
-    options: argparse.Namespace, *, shots: tuple[int, ...], max_source_tokens: int = MAX_SOURCE_TOKENS
-) -> SuiteOptions:
-    return SuiteOptions(
+def _given(options: argparse.Namespace) -> dict[str, JSON]:
+    """The settings that a record is to hold, as they were given, but for paths, addresses and what may be a secret.
+
+    What those change is in the fingerprint of the engine and the signatures of the metrics.
+    """
+    given: dict[str, JSON] = {k: v for k, v in vars(options).items() if k not in NOT_RECORDED}
+    given["data"] = "copy" if options.data_dir else options.data
+    if given["data"] == "full":
+        given["data_commits"] = {m.name: m.commit for m in manifests() if m.name in SUITES}
+    return given
+
+
+def _suite_options(options: argparse.Namespace, *, shots: tuple[int, ...]) -> SuiteOptions:
+    chosen = SuiteOptions(
         data=options.data,
         data_dir=options.data_dir,
         limit=options.limit,
         tasks=tuple(options.tasks),
         shots=shots,
-        max_source_tokens=max_source_tokens,
+        max_source_tokens=getattr(options, "max_source_tokens", MAX_SOURCE_TOKENS),
         cut_at_first_period=options.cut_at_first_period,
         bert_scorer=_bert_scorer(options),
     )
+    check_options(chosen)
+    return chosen
 
 
 def _bert_scorer(options: argparse.Namespace) -> BertScorer | None:
     if not options.bertscore:
         return None
-    return BertScorer(options.bertscore_model, layer=options.bertscore_layer, rescale=options.bertscore_rescale)
+    scorer = BertScorer(options.bertscore_model, layer=options.bertscore_layer, rescale=options.bertscore_rescale)
+    _ = scorer.signature  # loads the encoder: one that cannot be had is told before any prompt is sent
+    return scorer
 
 
 def _engine_options(options: argparse.Namespace) -> EngineOptions:
@@ -197,14 +250,9 @@ def _engine_options(options: argparse.Namespace) -> EngineOptions:
         batch_size=options.batch_size,
         base_url=options.base_url,
         chat_api=options.chat_api,
-        api={
-            "concurrency": options.concurrency,
-            "timeout": options.timeout,
-            "max_retries": options.max_retries,
-            "max_cost": options.max_cost,
-            "price_per_million_input": options.price_input,
-            "price_per_million_output": options.price_output,
-        },
+        device=options.device,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        api={name: value for name in API_OPTIONS if (value := getattr(options, name)) is not None},
         extra=_key_values(options.engine_arg),
     )
 

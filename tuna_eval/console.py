@@ -36,7 +36,7 @@ class ConsoleProgress:
 
     def note(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def begin(self, label: str, *, done: int, total: int) -> None:
         """A countable activity starts, of which a part may be done."""
@@ -81,9 +81,9 @@ class ConsoleProgress:
 def show_runs(runs: Sequence[FinishedRun], progress: ConsoleProgress) -> None:
     """The table at the end of a run, and where the runs lie."""
     show_results(
-        {run.record["suite"]: run.scoring.result.metrics for run in runs},
-        {run.record["suite"]: run.record["coverage"] for run in runs},
-        title=f"model {runs[0].record['model']}" if runs else "",
+        {run.record.suite: run.scoring.result.metrics for run in runs},
+        {run.record.suite: run.record.coverage for run in runs},
+        title=f"model {runs[0].record.model}" if runs else "",
         progress=progress,
     )
     for run in runs:
@@ -113,6 +113,7 @@ def show_results(
         text = (
             f"{covered['tasks']} of {covered['expected_tasks']} tasks, "
             f"{covered['scored']} of {covered['examples']} examples"
+            + (f", limit {covered['limit']} a task" if covered["limit"] else "")
         )
         table.add_row(suite, text, *(_cell(values[name]) if name in values else "–" for name in metrics))
     progress.console.print(table)
@@ -120,23 +121,27 @@ def show_results(
 
 def show_shortened(run: FinishedRun, progress: ConsoleProgress) -> None:
     """Warns of prompts that lost demonstrations or text, and of replies that hit the token limit."""
-    prompts = run.record["prompts"]
-    name = run.record["suite"]
-    for key, what in (("demonstrations_dropped", "lost demonstrations to"), ("truncated", "were cut at")):
-        count = prompts[key]["count"]
-        if count:
-            progress.note(
-                f"{name}: {count} of {prompts['count']} prompts {what} the length limit (listed in record.json)"
-            )
-    reasons = run.record["coverage"]["finish_reasons"]
-    if reasons.get("length"):
-        progress.note(f"{name}: {reasons['length']} of {sum(reasons.values())} replies ended at the token limit")
+    counts = run.scoring.coverage.finish_reasons
+    kinds = {
+        "demonstrations_dropped": "lost demonstrations to the length limit",
+        "truncated": "were cut at the length limit",
+        "over_limit": "are over the length limit and were sent whole",
+    }
+    for key, what in kinds.items():
+        listed = run.record.prompts[key]
+        if isinstance(listed, dict) and listed["count"]:
+            total = run.record.prompts["count"]
+            progress.note(f"{run.record.suite}: {listed['count']} of {total} prompts {what} (listed in record.json)")
+    if counts.get("length"):
+        progress.note(
+            f"{run.record.suite}: {counts['length']} of {sum(counts.values())} replies ended at the token limit"
+        )
 
 
 def _cell(summary: Summary) -> str:
     if summary.value is None:
         return "–"
-    digits = 2 if summary.value > 1 else 3
+    digits = 2 if summary.unit == "percent" else 3
     text = f"{summary.value:.{digits}f}"
     if summary.interval:
         text += f" [{summary.interval.low:.{digits}f}, {summary.interval.high:.{digits}f}]"

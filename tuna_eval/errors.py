@@ -32,7 +32,3 @@ class EngineError(TunaError):
 
 class StoreError(TunaError):
     """A results folder that cannot be written, or that another process is writing."""
-
-
-class JudgeError(TunaError):
-    """A judge that cannot be asked."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -97,6 +98,7 @@ class PreparedPrompt:
         demonstrations: number of demonstrations kept.
         dropped: number of demonstrations left out for length.
         truncated: which end of the source lost text: "", "left" or "right".
+        over_limit: whether the source is longer than its limit all the same, as "drop-demos" allows.
     """
 
     task: str
@@ -105,6 +107,7 @@ class PreparedPrompt:
     demonstrations: int = 0
     dropped: int = 0
     truncated: str = ""
+    over_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +147,16 @@ class Summary:
     """The mean of one metric over a group of samples.
 
     Attributes:
-        value: percent, 0..100, unrounded; None if no sample was scored.
+        value: in the unit, unrounded; None if no sample was scored.
         interval: 95% bootstrap interval of the mean; None for fewer than two samples.
         n: number of samples scored.
+        unit: "percent" (0..100) or "fraction" (0..1), as the field prints the metric.
     """
 
     value: float | None
     interval: Interval | None
     n: int
+    unit: Literal["percent", "fraction"] = "percent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +177,37 @@ class SuiteResult:
     tasks: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run produced, or what scoring a file of predictions came to: record.json.
+
+    Attributes:
+        model: what tables call the model; "" where only its predictions are known.
+        suite, version: the benchmark.
+        status: "generating" until all replies are stored and scored, then "complete".
+        run_id: hash of `identity`; "" for predictions made elsewhere.
+        identity: everything that may change an output.
+        config: the settings as the user gave them; no secret, no path.
+        prompts: their number, the first of them, and which lost demonstrations or text or are over the limit.
+        sessions: one entry for each time the model was asked, also where it was cut short.
+        scoring: settings, environment and duration of the scoring that `coverage` and `results` are from.
+        coverage: what was scored and what was not.
+        results: a `SuiteResult`.
+    """
+
+    model: str
+    suite: str
+    version: str
+    status: Literal["generating", "complete"]
+    started: str
+    run_id: str = ""
+    identity: Mapping[str, JSON] = field(default_factory=dict)
+    config: Mapping[str, JSON] = field(default_factory=dict)
+    prompts: Mapping[str, JSON] = field(default_factory=dict)
+    environment: Mapping[str, JSON] = field(default_factory=dict)
+    sessions: Sequence[Mapping[str, JSON]] = ()
+    scoring: Mapping[str, JSON] = field(default_factory=dict)
+    coverage: Mapping[str, JSON] = field(default_factory=dict)
+    results: Mapping[str, JSON] = field(default_factory=dict)

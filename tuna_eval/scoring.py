@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,12 @@ class Coverage:
         missing: examples without an output.
         unknown: outputs whose task or id the data does not have.
         duplicates: outputs for an example that already had one; the first one counts.
+        limit: examples a task that the user asked for, if fewer than there are; None otherwise.
         finish_reasons: how the outputs ended, where that is known.
     """
 
     expected_tasks: int
+    limit: int | None = None
     tasks: int = 0
     examples: int = 0
     scored: int = 0
@@ -83,18 +87,19 @@ def score_outputs(suite: Suite, file: Path, folder: RunFolder | None) -> Scoring
     if not file.is_file():
         raise DataError("no such file", place=str(file), cure="give JSON Lines of {task, id, prediction}")
     index = LineIndex(file)
-    tally, coverage = Tally(), Coverage(expected_tasks=suite.expected_tasks())
+    tally, coverage = Tally(), Coverage(expected_tasks=suite.expected_tasks(), limit=suite.limited_to())
     scores = _scores(suite, index, tally, coverage)
-    if folder:
-        folder.write_scores(scores)
-    else:
-        for _ in scores:
-            pass
-    if not coverage.scored:
+    first = next(scores, None)
+    if first is None:
         example = coverage.unknown[0] if coverage.unknown else "it is empty"
         raise DataError(
             f"no prediction belongs to the data ({example})", place=str(file), cure="check --suite and --data-dir"
         )
+    scores = chain([first], scores)
+    if folder:
+        folder.write_scores(scores)
+    else:
+        deque(scores, maxlen=0)
     return Scoring(suite.summarise(tally), coverage)
 
 
@@ -127,7 +132,7 @@ def _outputs(task: str, ids: set[str], index: LineIndex, coverage: Coverage) -> 
         else:
             outputs[id] = text
             if "finish_reason" in line:
-                reason = line["finish_reason"]
+                reason = str(line["finish_reason"])
                 coverage.finish_reasons[reason] = coverage.finish_reasons.get(reason, 0) + 1
     return outputs
 
@@ -137,4 +142,9 @@ def _id_and_text(line: Mapping[str, Any], place: str) -> tuple[str, str]:
     if "id" not in line or not isinstance(text, str):
         missing = '"id"' if "id" not in line else '"prediction" that is a string'
         raise DataError(f"no {missing}", place=place, cure='write {"task", "id", "prediction"} on each line')
-    return str(line["id"]), text
+    return str(line["id"]), _whole_characters(text)
+
+
+def _whole_characters(text: str) -> str:
+    """The text with "\ufffd" for each half of a surrogate pair, which a reply cut in the middle of an emoji leaves."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tuna_eval.errors import DataError, StoreError
-from tuna_eval.schema import SCHEMA_VERSION, Prompt, Sample, Score
+from tuna_eval.schema import SCHEMA_VERSION, Prompt, RunRecord, Sample, Score
 
 
 def digest(value: object) -> str:
     """SHA-256 of a value as canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def prompt_sha256(prompt: Prompt) -> str:
@@ -63,8 +63,9 @@ class RunFolder:
             lock = (self.path / "lock").open("w")
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                with _as_store_error(self.path):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
                 raise StoreError(
                     "another process is writing this run", place=str(self.path), cure="wait for it, or stop it"
                 ) from error
@@ -77,14 +78,15 @@ class RunFolder:
         return {(s["task"], s["id"]): s["prompt_sha256"] for s in read_lines(self.samples_file)}
 
     @contextmanager
-    def appender(self) -> Iterator[Callable[[Sample], None]]:
-        """A function that appends a sample and hands it to the operating system before it returns."""
+    def appender(self) -> Iterator[Callable[[Iterable[Sample]], None]]:
+        """A function that appends samples in one write and hands them to the operating system before it returns."""
         with _as_store_error(self.samples_file):
             stream = self.samples_file.open("a", encoding="utf-8")
 
-        def append(sample: Sample) -> None:
+        def append(samples: Iterable[Sample]) -> None:
+            lines = "".join(_line(asdict(sample)) for sample in samples)
             with _as_store_error(self.samples_file):
-                stream.write(_line(asdict(sample)))
+                stream.write(lines)
                 stream.flush()
 
         try:
@@ -98,17 +100,17 @@ class RunFolder:
 
     def write_scores(self, scores: Iterable[Score]) -> None:
         """Writes scores.jsonl anew, one line a score as it comes; the old file stays until the new one is whole."""
-        with self._replacing(self.scores_file) as stream:
+        with self._replacing(self.scores_file) as write:
             for score in scores:
-                stream.write(_line({"task": score.task, "id": score.id, **score.values}))
+                write(_line({"task": score.task, "id": score.id, **score.values}))
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: RunRecord) -> None:
         """Writes record.json; the old one stays until the new one is whole."""
-        with self._replacing(self.record_file) as stream:
-            json.dump({"schema_version": SCHEMA_VERSION, **record}, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=2)
+        with self._replacing(self.record_file) as write:
+            write(text + "\n")
 
-    def read_record(self) -> dict[str, Any] | None:
+    def read_record(self) -> RunRecord | None:
         """The record, or None if the run has none yet.
 
         Raises:
@@ -117,32 +119,39 @@ class RunFolder:
         if not self.record_file.is_file():
             return None
         try:
-            record = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StoreError(
-                f"not valid JSON ({error})", place=str(self.record_file), cure="remove it; the samples are kept"
-            ) from error
-        if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+            values = json.loads(self.record_file.read_text(encoding="utf-8"))
+            if values.pop("schema_version") != SCHEMA_VERSION:
+                raise KeyError("schema_version")
+            return RunRecord(**values)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise StoreError(
                 f"not a record of schema version {SCHEMA_VERSION}",
                 place=str(self.record_file),
-                cure="read it with the version of Tuna that wrote it",
-            )
-        return record
+                cure="read it with the version of Tuna that wrote it, or remove it: the samples are kept",
+            ) from error
 
     @contextmanager
-    def _replacing(self, file: Path) -> Iterator[IO[str]]:
+    def _replacing(self, file: Path) -> Iterator[Callable[[str], object]]:
+        """A function that writes text into what takes the file's place at the end."""
         partial = file.with_suffix(".partial")
         with _as_store_error(file):
             self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                with partial.open("w", encoding="utf-8") as stream:
-                    yield stream
-                    stream.flush()
-                    os.fsync(stream.fileno())
+            stream = partial.open("w", encoding="utf-8")
+
+        def write(text: str) -> None:
+            with _as_store_error(file):
+                stream.write(text)
+
+        try:
+            yield write
+            with _as_store_error(file):
+                stream.flush()
+                os.fsync(stream.fileno())
                 partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
+        finally:
+            with suppress(OSError):  # closing flushes what a full disk has just refused
+                stream.close()
+            partial.unlink(missing_ok=True)
 
 
 def check_writable(root: Path) -> None:
@@ -230,7 +239,8 @@ class LineIndex:
 
 
 def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    """One line of JSON in ASCII, so that no text (half a surrogate pair, U+2028) can break the file or its lines."""
+    return json.dumps({"schema_version": SCHEMA_VERSION, **value}, separators=(",", ":")) + "\n"
 
 
 def _drop_torn_line(file: Path) -> None:
@@ -256,6 +266,8 @@ def _drop_torn_line(file: Path) -> None:
 def _as_store_error(path: Path) -> Iterator[None]:
     try:
         yield
+    except BlockingIOError:
+        raise  # a lock, not a fault
     except OSError as error:
         raise StoreError(
             f"cannot be written ({error.strerror or error})",

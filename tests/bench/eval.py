@@ -1,8 +1,8 @@
 """`make bench-eval`: the harness beside bare vLLM and lm-eval's hf backend, the metrics beside their packages.
 
-All sides of a ratio run in this one process, on the same prompts, model and threads, by turns where that is cheap.
-Loading a model counts for nobody. With the real data (`--data-dir`) the prompts are real Super-NI prompts, without it
-those of the built-in sample.
+All sides of a ratio run in one go on the same prompts, model and threads, by turns where that is cheap; lm-eval has a
+process of its own. Loading a model counts for nobody. With the real data (`--data-dir`) the prompts are real Super-NI
+prompts, without it those of the built-in sample.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.bench.lm_eval_hf import seconds_at_best_batch_size
 from tests.bench.metrics import bertscore_speed_ratio, rouge_speed_ratio, task_pairs
 from tests.bench.record import record
 from tuna_eval.llm.engine import SamplingParams
 from tuna_eval.llm.fitting import PromptWriter
 from tuna_eval.llm.models import resolve_model
 from tuna_eval.llm.vllm_engine import VllmEngine
-from tuna_eval.run import RunSettings, run
+from tuna_eval.run import RunSettings, plan, run
 from tuna_eval.schema import Prompt
 from tuna_eval.tasks.base import Suite
 from tuna_eval.tasks.catalog import SuiteOptions, open_suites
 
 OVERHEAD_TOKENS = 16  # short replies leave the harness the least time to hide in
 OVERHEAD_PROMPTS = 500
-BATCH_SIZES = (4, 8, 16, 32)
-PILOT_PROMPTS = 24
 
 
 class Silent:
@@ -72,7 +71,8 @@ def run_whole(suite: Suite, engine: VllmEngine, max_new_tokens: int | None = Non
     """A run as a user makes it, plain prompts, in a folder that is thrown away."""
     forget_prefixes(engine)
     with tempfile.TemporaryDirectory() as output:
-        run(suite, engine, RunSettings("bench", Path(output), format="plain", max_new_tokens=max_new_tokens), Silent())
+        settings = RunSettings("bench", Path(output), format="plain", max_new_tokens=max_new_tokens)
+        run(plan(suite, engine, settings), engine, Silent())
 
 
 def bare_generate(engine: VllmEngine, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
@@ -102,35 +102,21 @@ def overhead(engine: VllmEngine, options: dict[str, Any], rounds: int) -> dict[s
     return {"harness_overhead_percent": 100 * (ratios[len(ratios) // 2] - 1), "harness_overhead_prompts": len(prompts)}
 
 
-def throughput(engine: VllmEngine, options: dict[str, Any], limit: int, shots: int) -> dict[str, float]:
-    """Prompts per second of a whole run beside lm-eval's hf backend (generate_until alone) at its best batch size."""
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
+def lm_eval_side(engine: VllmEngine, suite: Suite) -> tuple[float, int]:
+    """Seconds that lm-eval's hf backend takes for the suite's prompts, and at which batch size."""
+    texts = [p.text for p in prompts_of(suite, engine, suite.max_new_tokens)]
+    return seconds_at_best_batch_size(engine.model.folder, texts, suite.max_new_tokens)
 
-    (suite,) = open_suites(["superni"], SuiteOptions(**options, shots=(shots,), limit=limit))
-    prompts = prompts_of(suite, engine, suite.max_new_tokens)
-    settings = {"until": [], "max_gen_toks": suite.max_new_tokens, "do_sample": False}
-    requests = [Instance("generate_until", {}, (p.text, settings), i) for i, p in enumerate(prompts)]
-    folder = str(engine.model.folder)
 
-    def lm_eval_hf(batch_size: int) -> Any:
-        return HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=batch_size)
-
-    def rate(batch_size: int) -> float:
-        lm, sample = lm_eval_hf(batch_size), requests[:: max(1, len(requests) // PILOT_PROMPTS)]
-        return len(sample) / seconds(lambda: lm.generate_until(sample, disable_tqdm=True))
-
-    rates = {size: rate(size) for size in BATCH_SIZES}
-    best = max(rates, key=lambda size: rates[size])
-    say(f"lm-eval hf, {shots}-shot pilot, prompts/s by batch size: {rates}")
-    lm = lm_eval_hf(best)
-    theirs = seconds(lambda: lm.generate_until(requests, disable_tqdm=True))
+def throughput(engine: VllmEngine, suite: Suite, theirs: tuple[float, int]) -> dict[str, float]:
+    """Prompts per second of a whole run (prompts, replies, storing, scoring) beside lm-eval's hf backend."""
+    shots, count = suite.settings()["shots"], len(prompts_of(suite, engine, suite.max_new_tokens))
     ours = seconds(lambda: run_whole(suite, engine))
-    say(f"{shots}-shot, {len(prompts)} prompts: lm-eval hf {theirs:.1f} s at batch {best}, tuna-eval {ours:.1f} s")
+    say(f"{shots}-shot, {count} prompts: lm-eval hf {theirs[0]:.1f} s at batch {theirs[1]}, tuna-eval {ours:.1f} s")
     return {
-        f"throughput_ratio_{shots}shot": theirs / ours,
-        f"prompts_per_second_{shots}shot": len(prompts) / ours,
-        f"lm_eval_batch_size_{shots}shot": best,
+        f"throughput_ratio_{shots}shot": theirs[0] / ours,
+        f"prompts_per_second_{shots}shot": count / ours,
+        f"lm_eval_batch_size_{shots}shot": theirs[1],
     }
 
 
@@ -159,17 +145,16 @@ def main() -> None:
     figures |= bertscore_speed_ratio(task_pairs(tasks, limit=30), str(encoder_folder()), 6)
     say(f"{figures}")
     engine = VllmEngine(resolve_model(arguments.model))
+    suites = open_suites(["superni"], SuiteOptions(**options, limit=arguments.limit))
+    theirs = [lm_eval_side(engine, suite) for suite in suites]
     for _ in engine.generate([Prompt("Hello")], SamplingParams(max_new_tokens=1)):
         pass
+    for suite, side in zip(suites, theirs, strict=True):
+        figures |= throughput(engine, suite, side)
     figures |= overhead(engine, options, arguments.rounds)
-    for shots in (0, 2):
-        figures |= throughput(engine, options, arguments.limit, shots)
     engine.close()
-    record(
-        "eval",
-        figures,
-        {"model": arguments.model, "data": "official" if arguments.data_dir else "mini", "limit": arguments.limit},
-    )
+    data = "official" if arguments.data_dir else "mini"
+    record("eval", figures, {"model": arguments.model, "data": data, "limit": arguments.limit})
 
 
 if __name__ == "__main__":

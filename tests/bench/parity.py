@@ -33,7 +33,7 @@ class Agreement:
 
 
 def samples(file: Path) -> dict[tuple[str, str], dict[str, object]]:
-    lines = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+    lines = (json.loads(line) for line in file.read_bytes().splitlines())
     return {(line["task"], line["id"]): line for line in lines}
 
 
@@ -72,6 +72,7 @@ def main() -> None:
             words = ["run", "--model", arguments.model, "--engine", engine, "--suite", "superni", "--shots", "0", "2"]
             words += ["--limit", arguments.limit, *data, "--output", f"{output}/{engine}", "--dtype", "float32"]
             subprocess.run([sys.executable, "-m", "tuna_eval.cli", *words], check=True)
+        divergences = {}
         for suite in ("superni_0shot", "superni_2shot"):
             first, second = (next(Path(output, e).glob(f"runs/*/{suite}/*/samples.jsonl")) for e in ("vllm", "hf"))
             agreement = compare(first, second)
@@ -79,8 +80,9 @@ def main() -> None:
                 f"{suite}: {agreement.equal} of {agreement.compared} equal; {agreement.first_divergence}",
                 file=sys.stderr,
             )
+            divergences[suite] = agreement.first_divergence
             figures[f"engine_agreement_percent_{suite}"] = agreement.percent
-    record("parity", figures, {"model": arguments.model, "limit": arguments.limit})
+    record("parity", figures, {"model": arguments.model, "limit": arguments.limit, "first_divergence": divergences})
 
 
 if __name__ == "__main__":

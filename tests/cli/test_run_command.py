@@ -62,11 +62,74 @@ def test_a_record_says_what_was_done(script: Path, tmp_path: Path) -> None:
     assert record["prompts"]["count"] == record["coverage"]["scored"] == 36
     assert record["prompts"]["first"].endswith("### Response:")
     assert record["config"]["shots"] == 2
-    assert record["engine"]["engine"] == "scripted"
+    assert record["identity"]["engine"]["engine"] == "scripted"
     assert record["environment"]["packages"]["torch"]
     signature = record["results"]["signatures"]["rougeL"]
     assert signature.startswith("rougeL|stem:yes|refs:max")
+    assert record["config"]["data"] == "mini"
+    assert record["config"]["limit"] == record["coverage"]["limit"] == 3
     assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_scoring_option_changes_the_scores_and_the_record_but_not_the_run(script: Path, tmp_path: Path) -> None:
+    script.write_text('{"reply": "neutral. Because it says so"}\n')
+    words = scripted(script, tmp_path / "out", "--shots", 0, "--json")
+    before = json.loads(tuna_eval(*words).stdout)["superni_0shot"]["exact_match"]
+    after = json.loads(tuna_eval(*words, "--cut-at-first-period").stdout)["superni_0shot"]["exact_match"]
+    assert before == 0 < after
+    (record,) = records(tmp_path / "out").values()
+    assert record["scoring"]["settings"]["cut_at_first_period"] is record["config"]["cut_at_first_period"] is True
+    assert len(record["sessions"]) == 1
+
+
+def test_a_reply_cut_in_the_middle_of_a_character_is_stored_and_scored(tmp_path: Path) -> None:
+    with OpenAIServer(reply=lambda prompt: "half \ud83d line\u2028end") as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--limit", 1]
+        tuna_eval(*words, "--output", tmp_path)
+        tuna_eval(*words, "--output", tmp_path)
+        assert len(server.log) == 12
+    rows = [json.loads(line) for line in _samples(tmp_path).read_text().splitlines()]
+    assert {row["output"] for row in rows} == {"half \ud83d line\u2028end"}
+
+
+def test_equal_prompts_are_asked_once_and_answered_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "superni"
+    (folder / "tasks").mkdir(parents=True)
+    instances = [{"id": f"i{i}", "input": "the same", "output": [str(i)]} for i in range(5)]
+    task = {"Categories": ["Title Generation"], "Definition": ["Name it."], "Instances": instances}
+    (folder / "tasks/task1_a.json").write_text(json.dumps(task))
+    (folder / "test_tasks.txt").write_text("task1_a\n")
+    with OpenAIServer() as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data-dir", tmp_path, "--shots", 0]
+        tuna_eval(*words, "--output", tmp_path / "out")
+        assert len(server.log) == 1
+    assert len(_samples(tmp_path / "out").read_text().splitlines()) == 5
+
+
+def test_a_partial_copy_of_the_data_says_so(shared: Path, script: Path, tmp_path: Path) -> None:
+    words = ["run", "--model", script, "--engine", "scripted", "--data-dir", shared / "benchmarks", "--limit", 1]
+    result = tuna_eval(*words, "--shots", 0, "--output", tmp_path)
+    assert "18 of 119 tasks" in result.stderr
+    assert records(tmp_path)["superni_0shot"]["coverage"]["expected_tasks"] == 119
+
+
+def test_a_session_that_fails_is_recorded(tmp_path: Path) -> None:
+    with OpenAIServer(faults=lambda call: Fault.status(500) if call.number > 30 else None) as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0]
+        tuna_eval(*words, "--output", tmp_path, "--max-retries", 0, "--concurrency", 1, check=False)
+    (record,) = records(tmp_path).values()
+    assert record["status"] == "generating"
+    assert [session["replies"] for session in record["sessions"]] == [30]
+
+
+def test_the_spend_cap_stops_the_run(tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        words = ["run", "--model", "m", "--base-url", server.base_url, "--data", "mini", "--output", tmp_path]
+        words += ["--price-per-million-input", 100, "--price-per-million-output", 100, "--max-cost", 0.1]
+        result = tuna_eval(*words, "--concurrency", 1, check=False)
+        assert result.returncode == 2
+        assert "0.1" in last_line(result.stderr)
+        assert 0 < len(server.log) < MINI_PROMPTS
 
 
 def test_a_second_run_asks_nothing_and_a_changed_one_reuses_nothing(tmp_path: Path) -> None:
@@ -177,6 +240,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
     empty.mkdir()
     (empty / "config.json").write_text("{}")
     (empty / "model.safetensors").write_text("")
+    (folder / "a-run").mkdir()
+    record = {"schema_version": 1, "model": "m", "suite": "s", "version": "1", "status": "complete", "started": ""}
+    (folder / "a-run/record.json").write_text(json.dumps({**record, "run_id": "abc"}))
     not_a_folder = folder / "occupied"
     not_a_folder.write_text("")
     mini = ["--data", "mini", "--output", folder / "out"]
@@ -204,6 +270,14 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
             ["score", "--suite", "superni", "--data", "mini", "--predictions", folder / "nothing.jsonl"],
             "nothing.jsonl: no such file",
         ),
+        "ignored option": (
+            ["run", "--model", folder / "script.jsonl", "--engine", "scripted", "--dtype", "float16", *mini],
+            "engine scripted does not heed --dtype",
+        ),
+        "scores over a run": (
+            ["score", "--suite", "superni", *mini[:2], "--predictions", "/dev/null", "--output", folder / "a-run"],
+            "the folder holds the run abc",
+        ),
         "cap without prices": (
             ["run", "--model", "m", "--base-url", "http://127.0.0.1:9", "--max-cost", "1", *mini],
             "price",
@@ -223,6 +297,8 @@ BAD_INPUTS = [
     "output is a file",
     "no data",
     "no predictions",
+    "ignored option",
+    "scores over a run",
     "cap without prices",
 ]
 

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tuna_eval.errors import DataError, StoreError
-from tuna_eval.schema import Sample
-from tuna_eval.store import LineIndex, RunFolder, check_writable, folder_name
+from tuna_eval.schema import RunRecord, Sample, Score
+from tuna_eval.store import LineIndex, RunFolder, check_writable, folder_name, read_lines
 
 
 def sample(id: str, output: str = "out") -> Sample:
@@ -24,7 +26,7 @@ def test_samples_survive_and_are_appended(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for id in ("a", "b"):
         with folder.appender() as append:
-            append(sample(id, "line\nbreak \u2028 and ü"))
+            append([sample(id, "line\nbreak \u2028 and ü")])
             assert (("t", id)) in folder.sampled()  # at once, not when the file is closed
     assert folder.sampled() == {("t", "a"): "sha", ("t", "b"): "sha"}
 
@@ -32,8 +34,8 @@ def test_samples_survive_and_are_appended(tmp_path: Path) -> None:
 def test_a_line_torn_by_a_crash_is_dropped_and_nothing_else(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with folder.appender() as append:
-        append(sample("a"))
-        append(sample("b", "x" * 200_000))
+        append([sample("a")])
+        append([sample("b", "x" * 200_000)])
     whole = folder.samples_file.read_bytes()
     first = whole.index(b"\n") + 1
     for end in (first, first + 1, first + 70_000, len(whole) - 1):
@@ -66,11 +68,19 @@ def test_only_one_process_writes_a_run(tmp_path: Path) -> None:
 
 def test_the_old_record_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_record({"status": "complete"})
+    record = RunRecord(model="m", suite="s", version="1", status="complete", started="today", run_id="r")
+    folder.write_record(record)
     with pytest.raises(TypeError):
-        folder.write_record({"status": object()})
-    assert folder.read_record() == {"schema_version": 1, "status": "complete"}
+        folder.write_record(replace(record, config={"a": object()}))  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="in the middle"):
+        folder.write_scores(failing_scores())
+    assert folder.read_record() == replace(record, sessions=[])
     assert sorted(f.name for f in tmp_path.iterdir()) == ["record.json"]
+
+
+def failing_scores() -> Iterator[Score]:
+    yield Score("t", "a", {"m": 1.0})
+    raise ValueError("in the middle")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 99}'])
@@ -87,7 +97,15 @@ def test_a_full_disk_is_one_line() -> None:
     folder = RunFolder(Path("/dev"))
     folder.samples_file = Path("/dev/full")
     with pytest.raises(StoreError, match=r"No space left on device.*run again to resume"), folder.appender() as append:
-        append(sample("a", "x" * 10_000))
+        append([sample("a", "x" * 10_000)])
+
+
+def test_a_torn_pair_of_surrogates_and_line_separators_keep_the_lines_whole(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.appender() as append:
+        append([sample("a", "\ud83d \u2028 \x85"), sample("b")])
+    assert len(folder.samples_file.read_text().splitlines()) == 2
+    assert next(line["output"] for line in read_lines(folder.samples_file)) == "\ud83d \u2028 \x85"
 
 
 def test_a_read_only_folder_is_found_before_anything_runs(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def superni_folder(tmp_path: Path) -> Path:
         ({"Instances": [{"id": "a", "input": "a", "output": []}]}, "an instance has no output"),
         ({"Instances": [{"id": "a", "input": "a", "output": ["b"]}] * 2}, "two instances have the same id"),
         ({"Categories": []}, "not in the Super-NI format"),
+        ({"Instances": [{"id": "a", "input": "a", "output": [1]}]}, "a text expected, not 1"),
+        ({"Definition": [None]}, "a text expected, not None"),
     ],
 )
 def test_a_broken_task_file_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -145,15 +147,17 @@ def test_a_partial_copy_runs_and_knows_it(superni_folder: Path) -> None:
     assert suite.expected_tasks() == 2
 
 
-def prepare(folder: Path, *, source: int, context: int, policy: TruncationPolicy) -> list[tuple[str, int, int, str]]:
+def prepare(
+    folder: Path, *, source: int, context: int, policy: TruncationPolicy
+) -> list[tuple[str, int, int, str, bool]]:
     engine = ScriptedEngine([Rule("x")], encoder=ToyEncoder(), context_length=context)
     writer = PromptWriter(engine, "plain", max_new_tokens=10, policy=policy)
     suite = SuperNI(folder, shots=2, limit=1, max_source_tokens=source)
-    return [(p.prompt.text, p.demonstrations, p.dropped, p.truncated) for p in suite.prepare(writer)]
+    return [(p.prompt.text, p.demonstrations, p.dropped, p.truncated, p.over_limit) for p in suite.prepare(writer)]
 
 
 def test_everything_fits(superni_folder: Path) -> None:
-    ((text, used, dropped, truncated),) = prepare(superni_folder, source=1024, context=1024, policy="error")
+    ((text, used, dropped, truncated, _),) = prepare(superni_folder, source=1024, context=1024, policy="error")
     assert (used, dropped, truncated) == (2, 0, "")
     assert text.endswith("Input: text 0.\nOutput:")
 
@@ -161,14 +165,14 @@ def test_everything_fits(superni_folder: Path) -> None:
 @pytest.mark.parametrize("policy", ["right", "left", "drop-demos"])
 @pytest.mark.parametrize(("source", "context"), [(40, 1000), (1000, 50)])
 def test_demonstrations_go_first(superni_folder: Path, policy: TruncationPolicy, source: int, context: int) -> None:
-    ((text, used, dropped, truncated),) = prepare(superni_folder, source=source, context=context, policy=policy)
+    ((text, used, dropped, truncated, _),) = prepare(superni_folder, source=source, context=context, policy=policy)
     assert (used, dropped, truncated) == (1, 1, "")
     assert text.endswith("Output:")
 
 
 def test_then_the_named_end_is_cut(superni_folder: Path) -> None:
-    ((right, *_, cut_right),) = prepare(superni_folder, source=12, context=1000, policy="right")
-    ((left, *_, cut_left),) = prepare(superni_folder, source=12, context=1000, policy="left")
+    ((right, _, _, cut_right, _),) = prepare(superni_folder, source=12, context=1000, policy="right")
+    ((left, _, _, cut_left, _),) = prepare(superni_folder, source=12, context=1000, policy="left")
     assert (cut_right, cut_left) == ("right", "left")
     assert right.startswith("Definition:")
     assert not right.endswith("Output:")
@@ -177,8 +181,10 @@ def test_then_the_named_end_is_cut(superni_folder: Path) -> None:
 
 
 def test_drop_demos_keeps_the_instance_whole(superni_folder: Path) -> None:
-    ((text, used, dropped, truncated),) = prepare(superni_folder, source=12, context=1000, policy="drop-demos")
-    assert (used, dropped, truncated) == (0, 2, "")
+    ((text, used, dropped, truncated, over_limit),) = prepare(
+        superni_folder, source=12, context=1000, policy="drop-demos"
+    )
+    assert (used, dropped, truncated, over_limit) == (0, 2, "", True)
     assert text.startswith("Definition:")
     assert text.endswith("Output:")
 

@@ -79,8 +79,13 @@ class ApiEngine:
             "mode": options.mode,
             "system": options.system,
             "logprobs": options.logprobs,
+            "revision": options.revision,
             "token_ids": self._sends_ids,
+            "tokenizer_sha256": options.tokenizer_sha256 if self._sends_ids else "",
         }
+
+    def load(self) -> None:
+        """Nothing to load: the server has the model."""
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`. A reply that the server's content filter withholds finishes with "content_filter" or

@@ -36,6 +36,9 @@ class ApiOptions:
 
     Raises:
         ConfigError: a value outside its range, or a cap without prices.
+        revision: what the user calls the checkpoint behind the served name; part of the fingerprint, since a server
+            may come back with another model under the same name.
+        tokenizer_sha256: hash of the local tokenizer, whose ids may be what is sent; "" if there is none.
     """
 
     base_url: str = field(repr=False)
@@ -52,6 +55,8 @@ class ApiOptions:
     logprobs: bool = False
     context_length: int | None = None
     send_token_ids: bool = True
+    revision: str = ""
+    tokenizer_sha256: str = ""
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)

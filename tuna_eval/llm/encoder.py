@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuna_eval.errors import ConfigError
-from tuna_eval.llm.models import LocalModel
+from tuna_eval.llm.models import LocalModel, read_json
 from tuna_eval.schema import Prompt
 
 
@@ -39,7 +38,7 @@ class HFEncoder:
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(self.folder))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
             raise ConfigError(
                 f"no tokenizer can be loaded ({type(error).__name__})",
                 place=str(self.folder),
@@ -99,7 +98,7 @@ class HFEncoder:
         ids = {self.tokenizer.eos_token_id}
         config = self.model_folder / "generation_config.json"
         if config.is_file():
-            declared = json.loads(config.read_text(encoding="utf-8")).get("eos_token_id")
+            declared = read_json(config).get("eos_token_id")
             ids.update(declared if isinstance(declared, list) else [declared])
         template = str(self.tokenizer.chat_template or "")
         for text in ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eom_id|>"):

@@ -77,6 +77,14 @@ class Engine(Protocol):
         """
         ...
 
+    def load(self) -> None:
+        """Loads the model now rather than at the first use, so that the two can be timed apart.
+
+        Raises:
+            EngineError: the model cannot be loaded.
+        """
+        ...
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """Completes every prompt exactly once and yields each reply as soon as it is there, in any order.
 

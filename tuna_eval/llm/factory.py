@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
@@ -22,6 +22,29 @@ ENGINES = {
 }
 
 
+API_OPTIONS = (
+    "system",
+    "logprobs",
+    "api_key_env",
+    "concurrency",
+    "timeout",
+    "max_retries",
+    "max_cost",
+    "price_per_million_input",
+    "price_per_million_output",
+)
+
+# Which options each engine understands; any other that is given is refused rather than ignored.
+_LOCAL = {"tokenizer", "revision", "dtype", "max_length"}
+UNDERSTOOD: dict[str, set[str]] = {
+    "vllm": _LOCAL | {"tensor_parallel", "data_parallel", "gpu_memory_utilization"},
+    "hf": _LOCAL | {"data_parallel", "batch_size", "device"},
+    "api": {"tokenizer", "revision", "max_length", "base_url", "chat_api", "api"},
+    "lm_eval": _LOCAL | {"batch_size", "device", "base_url", "extra"},
+    "scripted": {"max_length"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What a user may choose about the model and its engine.
@@ -36,7 +59,10 @@ class EngineOptions:
         tensor_parallel, data_parallel: GPUs a replica, and replicas.
         batch_size: of the hf and lm_eval engines; None lets the engine choose.
         base_url: root of an OpenAI-compatible API.
+        device: torch device; None is a GPU if there is one.
+        gpu_memory_utilization: share of each GPU's memory, in (0, 1]; None is vLLM's own.
         chat_api: whether a server's chat endpoint is used rather than its completions endpoint.
+        api: further options of `ApiOptions`, by its names (`API_OPTIONS`).
         extra: further arguments of the engine, as the user wrote them (KEY=VALUE).
     """
 
@@ -51,7 +77,9 @@ class EngineOptions:
     batch_size: int | None = None
     base_url: str | None = None
     chat_api: bool = False
-    api: Mapping[str, float | int] = field(default_factory=dict)
+    device: str | None = None
+    gpu_memory_utilization: float | None = None
+    api: Mapping[str, object] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,6 +132,7 @@ def open_engine(options: EngineOptions) -> Engine:
                 dtype=options.dtype,
                 tensor_parallel=options.tensor_parallel,
                 max_length=options.max_length,
+                gpu_memory_utilization=options.gpu_memory_utilization,
             )
         case "hf":
             from tuna_eval.llm.hf_engine import HFEngine
@@ -111,6 +140,7 @@ def open_engine(options: EngineOptions) -> Engine:
             return HFEngine(
                 _local_model(options),
                 dtype=options.dtype,
+                device=options.device or "auto",
                 batch_size=options.batch_size,
                 max_length=options.max_length,
             )
@@ -141,37 +171,45 @@ def _check(options: EngineOptions) -> None:
         raise ConfigError(
             f"engine {options.kind!r} is not complete", place="--engine", cure="write lm_eval:hf, for example"
         )
-    if options.extra and kind != "lm_eval":
-        raise ConfigError(
-            f"engine {kind} takes no --engine-arg ({', '.join(options.extra)})",
-            cure="only lm_eval:TYPE takes such arguments",
-        )
     if kind == "api" and not options.base_url:
         raise ConfigError("the api engine needs an address", cure="give --base-url http://HOST:PORT/v1")
-    for name, value in (("tensor-parallel", options.tensor_parallel), ("data-parallel", options.data_parallel)):
-        if value < 1:
-            raise ConfigError(f"--{name} {value} is too small", cure="give 1 or more")
-    if options.tensor_parallel > 1 and kind != "vllm":
-        raise ConfigError(
-            f"engine {kind} has no tensor parallelism", cure="use --engine vllm or leave --tensor-parallel out"
-        )
-    if options.data_parallel > 1 and kind not in ("vllm", "hf"):
-        raise ConfigError(f"engine {kind} is not replicated", cure="leave --data-parallel out")
+    for name in ("tensor_parallel", "data_parallel"):
+        if getattr(options, name) < 1:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {getattr(options, name)} is too small", cure="give 1 or more"
+            )
+    _refuse_ignored(kind, options)
+
+
+def _refuse_ignored(kind: str, options: EngineOptions) -> None:
+    """Refuses options that the engine would not heed."""
+    default = EngineOptions(model=options.model, kind=options.kind)
+    for field_ in fields(EngineOptions):
+        name, value = field_.name, getattr(options, field_.name)
+        if name in ("model", "kind") or name in UNDERSTOOD[kind] or value == getattr(default, name):
+            continue
+        shown = ", ".join(value) if isinstance(value, Mapping) else name
+        flag = "--engine-arg " + shown if name == "extra" else f"--{shown.replace('_', '-')}"
+        able = ", ".join(k for k, understood in UNDERSTOOD.items() if name in understood)
+        raise ConfigError(f"engine {kind} does not heed {flag}", cure=f"leave it out, or use --engine {able}")
 
 
 def _api_engine(options: EngineOptions) -> Engine:
     from tuna_eval.llm.api_engine import ApiEngine
     from tuna_eval.llm.api_options import ApiOptions
     from tuna_eval.llm.encoder import HFEncoder
-    from tuna_eval.llm.models import resolve_tokenizer
+    from tuna_eval.llm.models import resolve_tokenizer, tokenizer_sha256
 
-    encoder = HFEncoder(resolve_tokenizer(options.tokenizer)) if options.tokenizer else None
+    folder = resolve_tokenizer(options.tokenizer) if options.tokenizer else None
+    encoder = HFEncoder(folder) if folder else None
     return ApiEngine(
         ApiOptions(
             base_url=options.base_url or "",
             model=options.model,
             mode="chat" if options.chat_api else "completions",
             context_length=options.max_length,
+            revision=options.revision or "",
+            tokenizer_sha256=tokenizer_sha256(folder) if folder else "",
             **options.api,  # type: ignore[arg-type]  # the command line gives each its type
         ),
         encoder,
@@ -183,15 +221,18 @@ def _lm_eval_engine(kind: str, options: EngineOptions) -> Engine:
     """lm-eval's class; where it reads Hugging Face folders, a model may be named in every way that --model knows."""
     from tuna_eval.llm.lm_eval_engine import LmEvalEngine
     from tuna_eval.llm.lm_eval_models import local_arguments, reads_folders
+    from tuna_eval.llm.models import resolve_tokenizer
 
     model, arguments = options.model, dict(options.extra)
     if reads_folders(kind):
         local = _local_model(options)
         model, arguments = str(local.folder), {**local_arguments(kind, local), **arguments}
+    elif options.tokenizer:
+        arguments.setdefault("tokenizer", str(resolve_tokenizer(options.tokenizer)))
     if options.dtype != "auto":
         arguments.setdefault("dtype", options.dtype)
     if options.max_length is not None:
         arguments.setdefault("max_length", str(options.max_length))
     if options.base_url is not None:
         arguments.setdefault("base_url", options.base_url)
-    return LmEvalEngine(kind, model, model_args=arguments, batch_size=options.batch_size)
+    return LmEvalEngine(kind, model, model_args=arguments, batch_size=options.batch_size, device=options.device)

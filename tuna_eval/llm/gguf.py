@@ -15,6 +15,8 @@ from typing import Any
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.quiet import quiet_transformers
 
+CONVERSION = 1  # raised whenever the converted folder would come out differently, so that old ones are not used
+
 
 def convert_gguf(file: Path, target: Path) -> Path:
     """Writes the model of a GGUF file as a Hugging Face folder in float32 and returns the folder.
@@ -33,8 +35,15 @@ def convert_gguf(file: Path, target: Path) -> Path:
         raise ConfigError(
             "GGUF files need the package gguf", place=str(file), cure="pip install 'tuna-llm[demo]'"
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}."))
+    except OSError as error:
+        raise ConfigError(
+            f"the cache cannot be written ({error.strerror})",
+            place=str(target.parent),
+            cure="set TUNA_CACHE to another folder",
+        ) from error
     try:
         _write_plain_model(file, building)
         try:

@@ -120,6 +120,10 @@ class HFEngine:
             "tokenizer_sha256": self.model.tokenizer_sha256,
         }
 
+    def load(self) -> None:
+        """See `Engine.load`."""
+        self._load()
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`. Replies come batch by batch, those to the longest prompts first.
 

@@ -81,7 +81,7 @@ class LmEvalEngine:
         folder = Path(self.model_args.get("tokenizer", self.model)).expanduser()
         if zoo.takes_messages(self.kind) or not any((folder / name).is_file() for name in TOKENIZER_FILES):
             return None
-        return HFEncoder(folder, is_encoder_decoder=bool(self._local and self._local.is_encoder_decoder))
+        return HFEncoder.of(self._local) if self._local else HFEncoder(folder)
 
     @property
     def chat(self) -> Callable[[str], str] | None:
@@ -128,6 +128,10 @@ class LmEvalEngine:
             **model,
             "model_args": zoo.public_arguments(self.model_args),
         }
+
+    def load(self) -> None:
+        """See `Engine.load`."""
+        self._load()
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`. Replies come chunk by chunk; lm-eval tells neither their tokens nor why they ended.

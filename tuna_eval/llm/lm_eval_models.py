@@ -174,8 +174,8 @@ def _public(value: str) -> JSON:
         address = urlsplit(value)
         return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
     path = Path(value).expanduser()
-    if os.sep not in value or not path.exists():
-        return value
+    if not path.is_dir() and (os.sep not in value or not path.exists()):
+        return value  # a word may happen to be a file's name, hardly a model folder's
     if path.is_file():
         return file_sha256(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())

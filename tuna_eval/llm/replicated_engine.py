@@ -97,6 +97,9 @@ class ReplicatedEngine:
         """See `Engine.fingerprint`."""
         return self._front.fingerprint()
 
+    def load(self) -> None:
+        """Nothing yet: each replica loads the model in its own process when its first work comes."""
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`.
 
@@ -235,7 +238,11 @@ def _serve(connection: Connection, build: Callable[[], Engine], cores: frozenset
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if cores:
         os.sched_setaffinity(0, cores)
-    engine = build()
+    try:
+        engine = build()
+    except TunaError as error:
+        connection.send(error)
+        return
     try:
         while True:
             chunk = connection.recv()

@@ -56,6 +56,9 @@ class ScriptedEngine:
         script = json.dumps([[r.contains, r.reply] for r in self.rules])
         return {"engine": self.name, "script_sha256": hashlib.sha256(script.encode()).hexdigest()}
 
+    def load(self) -> None:
+        """Nothing to load."""
+
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`; the replies are as long as the script says, whatever the token limit."""
         for index, prompt in enumerate(prompts):
@@ -89,13 +92,15 @@ def read_script(file: Path) -> list[Rule]:
         DataError: names the file and line that is not such an object.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
         raise DataError(
             f"the script cannot be read ({error})", place=str(file), cure="give a JSON Lines file"
         ) from error
     rules = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             rules.append(Rule(**json.loads(line)))
         except (ValueError, TypeError) as error:

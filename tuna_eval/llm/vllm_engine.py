@@ -117,11 +117,14 @@ class VllmEngine:
             "dtype": self.dtype,
             "enforce_eager": self.on_cpu,
             "tensor_parallel": self._tensor_parallel,
-            "max_length": self.max_length,
             "seed": self._seed,
             "weights_sha256": self.model.weights_sha256,
             "tokenizer_sha256": self.model.tokenizer_sha256,
         }
+
+    def load(self) -> None:
+        """See `Engine.load`."""
+        self._start()
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`. When sampling, a prompt's seed depends on its tokens and `params.seed` alone.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from tuna_eval.llm.fitting import PromptWriter
 from tuna_eval.metrics.stats import bootstrap_interval
-from tuna_eval.schema import Example, PreparedPrompt, Score, SuiteResult, Summary
+from tuna_eval.schema import JSON, Example, PreparedPrompt, Score, SuiteResult, Summary
 
 
 class Suite(Protocol):
@@ -32,7 +32,7 @@ class Suite(Protocol):
         """Limit of the reply, tokens."""
         ...
 
-    def settings(self) -> Mapping[str, object]:
+    def settings(self) -> Mapping[str, JSON]:
         """The configuration, for the record."""
         ...
 
@@ -42,6 +42,10 @@ class Suite(Protocol):
 
     def expected_tasks(self) -> int:
         """How many tasks the whole benchmark has; more than `task_names` where the data is a partial copy."""
+        ...
+
+    def limited_to(self) -> int | None:
+        """Examples a task if fewer than the benchmark has were asked for; None otherwise."""
         ...
 
     def examples(self, task: str) -> Sequence[Example]:
@@ -88,17 +92,18 @@ class Tally:
         """The metrics seen, in the order in which they came."""
         return list({name: None for metrics in self._values.values() for name in metrics})
 
-    def summary(self, metric: str, tasks: Iterable[str], *, scale: float = 100.0) -> Summary:
+    def summary(self, metric: str, tasks: Iterable[str], unit: Literal["percent", "fraction"] = "percent") -> Summary:
         """Micro-average of a metric over the samples of some tasks, with its 95% bootstrap interval.
 
         Args:
             metric: its name.
             tasks: whose samples count; a task without the metric adds nothing.
-            scale: 100 turns a fraction into percent.
+            unit: of the summary; scores are fractions.
         """
+        scale = 100.0 if unit == "percent" else 1.0
         values = array("d")
         for task in tasks:
             values.extend(scale * v for v in self._values.get(task, {}).get(metric, ()))
         if not values:
-            return Summary(None, None, 0)
-        return Summary(sum(values) / len(values), bootstrap_interval(values), len(values))
+            return Summary(None, None, 0, unit)
+        return Summary(sum(values) / len(values), bootstrap_interval(values), len(values), unit)

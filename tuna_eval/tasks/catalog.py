@@ -81,12 +81,11 @@ def suite_names(requested: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def open_suites(names: Sequence[str], options: SuiteOptions) -> list[Suite]:
-    """The benchmarks in the configurations that the options ask for.
+def check_options(options: SuiteOptions) -> None:
+    """Finds a value that cannot be run before anything is fetched or loaded.
 
     Raises:
-        ConfigError: an option is out of range, or no task matches.
-        DataError: the data is not there.
+        ConfigError: an option is out of range.
     """
     if options.limit is not None and options.limit < 1:
         raise ConfigError(
@@ -98,6 +97,16 @@ def open_suites(names: Sequence[str], options: SuiteOptions) -> list[Suite]:
         raise ConfigError(
             f"--max-source-tokens {options.max_source_tokens} is too small", cure="the official value is 1024"
         )
+
+
+def open_suites(names: Sequence[str], options: SuiteOptions) -> list[Suite]:
+    """The benchmarks in the configurations that the options ask for.
+
+    Raises:
+        ConfigError: an option is out of range, or no task matches.
+        DataError: the data is not there.
+    """
+    check_options(options)
     suites = [suite for name in names for suite in SUITES[name](options)]
     for suite in suites:
         suite.task_names()  # a name that matches nothing is told before any model is loaded

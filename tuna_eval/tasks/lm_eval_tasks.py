@@ -25,7 +25,7 @@ def load_superni(
     *,
     shots: int,
     data_dir: str | None = None,
-    data: str = "mini",
+    data: str = "full",
     pretrained: str | None = None,
     tokenizer: str | None = None,
     prompt_format: str = "plain",
@@ -36,7 +36,7 @@ def load_superni(
     Args:
         shots: demonstrations.
         data_dir: a copy of the data.
-        data: without a copy, "mini" for the built-in sample or "full" for the fetched data.
+        data: without a copy, "full" for the data that `tuna-eval data fetch` brought, "mini" for the built-in sample.
         pretrained, tokenizer: lm-eval's own model arguments; the tokenizer counts for the 1024-token rule. Without
             either (a model behind an API) all demonstrations are kept.
         prompt_format: "plain" or "alpaca".

@@ -18,7 +18,7 @@ from tuna_eval.llm.fitting import PromptWriter
 from tuna_eval.metrics.bertscore import BertScorer
 from tuna_eval.metrics.exact_match import EXACT_MATCH_SIGNATURE, exact_match
 from tuna_eval.metrics.rouge import best_rouge, rouge_signatures
-from tuna_eval.schema import Example, PreparedPrompt, Score, SuiteResult, Summary
+from tuna_eval.schema import JSON, Example, PreparedPrompt, Score, SuiteResult, Summary
 from tuna_eval.tasks.base import Tally
 from tuna_eval.tasks.superni_format import MAX_SOURCE_TOKENS, SourceStyle, TaskFile, encode_source, read_task
 
@@ -67,7 +67,7 @@ class SuperNI:
         """Key of the results."""
         return "superni" if self.shots is None else f"superni_{self.shots}shot"
 
-    def settings(self) -> Mapping[str, object]:
+    def settings(self) -> Mapping[str, JSON]:
         """The configuration, for the record."""
         return {
             "shots": self.shots,
@@ -84,6 +84,10 @@ class SuperNI:
     def expected_tasks(self) -> int:
         """How many tasks the benchmark has."""
         return len(self._official)
+
+    def limited_to(self) -> int | None:
+        """Instances a task if fewer than the official 100 were asked for."""
+        return self.limit if self.limit < INSTANCES_PER_TASK else None
 
     def task_names(self) -> Sequence[str]:
         """The official tasks that are present and asked for, in official order."""
@@ -121,20 +125,30 @@ class SuperNI:
                 yield self._prepare_one(task, id, text, writer)
 
     def _prepare_one(self, task: TaskFile, id: str, text: str, writer: PromptWriter) -> PreparedPrompt:
-        place, budget, style = f"{task.name} {id}", self.max_source_tokens, SourceStyle(self.shots or 0)
+        place, limit, style = f"{task.name} {id}", self.max_source_tokens, SourceStyle(self.shots or 0)
         while True:
-            source = encode_source(task, text, style, encoder=writer.engine.encoder, max_tokens=budget)
-            kept = source.text if source.fits else writer.shorten(source.text, budget, place)
+            source = encode_source(task, text, style, encoder=writer.engine.encoder, max_tokens=limit)
+            kept = source.text if source.fits else writer.shorten(source.text, limit, place)
             prompt = writer.write(kept)
             excess = writer.excess(prompt)
             if writer.policy == "error" and (source.dropped or excess):
-                raise writer.refuse(place, budget + max(excess, 1), budget)
+                whole = encode_source(task, text, style, encoder=None).text
+                raise writer.refuse(place, writer.count(whole) or 0, limit - excess)
             if not excess:
-                truncated = writer.policy if kept != source.text else ""
-                return PreparedPrompt(task.name, id, prompt, source.used, source.dropped, truncated)
-            budget = min(budget, writer.count(kept) or budget) - excess
-            if budget < 1 or (writer.policy == "drop-demos" and not source.used):
-                raise writer.refuse(place, excess + max(budget, 0), max(budget, 0))
+                is_cut = kept != source.text
+                return PreparedPrompt(
+                    task=task.name,
+                    id=id,
+                    prompt=prompt,
+                    demonstrations=source.used,
+                    dropped=source.dropped,
+                    truncated=writer.policy if is_cut else "",
+                    over_limit=not source.fits and not is_cut,
+                )
+            tokens = writer.count(kept) or limit
+            limit = min(limit, tokens) - excess
+            if limit < 1 or (writer.policy == "drop-demos" and not source.used):
+                raise writer.refuse(place, tokens, max(tokens - excess, 0))
 
     def score(self, examples: Sequence[Example], outputs: Sequence[str]) -> list[Score]:
         """Exact match, ROUGE-1 and ROUGE-L (and BERTScore F1 if asked for), each the maximum over the references."""
@@ -160,7 +174,7 @@ class SuperNI:
             categories.setdefault(self.read(task).category, []).append(task)
 
         def summaries(tasks: Sequence[str]) -> dict[str, Summary]:
-            return {m: tally.summary(m, tasks, scale=1.0 if m == "bertscore_f1" else 100.0) for m in tally.metrics}
+            return {m: tally.summary(m, tasks, "fraction" if m == "bertscore_f1" else "percent") for m in tally.metrics}
 
         def group(category: str, tasks: Sequence[str]) -> dict[str, Summary]:
             values = summaries(tasks)

@@ -164,12 +164,12 @@ def read_task(file: Path, limit: int) -> TaskFile:
         definition = data["Definition"]
         task = TaskFile(
             name=file.stem,
-            definition=definition if isinstance(definition, str) else definition[0],
+            definition=_text(definition if isinstance(definition, str) else definition[0]),
             category=data["Categories"][0].lower().replace(" ", "_"),
             positives=_demonstrations(data.get("Positive Examples", ())),
             negatives=_demonstrations(data.get("Negative Examples", ())),
-            inputs={str(i["id"]): i["input"] for i in instances},
-            references={str(i["id"]): tuple(_as_list(i["output"])) for i in instances},
+            inputs={str(i["id"]): _text(i["input"]) for i in instances},
+            references={str(i["id"]): _texts(i["output"]) for i in instances},
         )
     except KeyError as error:
         cure = "use the current version of the data" if error.args == ("id",) else "fetch it again"
@@ -186,8 +186,16 @@ def read_task(file: Path, limit: int) -> TaskFile:
 
 
 def _demonstrations(entries: Iterable[Mapping[str, Any]]) -> tuple[Demonstration, ...]:
-    return tuple(Demonstration(e["input"], _as_list(e["output"])[0], e.get("explanation", "")) for e in entries)
+    return tuple(
+        Demonstration(_text(e["input"]), _texts(e["output"])[0], _text(e.get("explanation", ""))) for e in entries
+    )
 
 
-def _as_list(output: str | list[str]) -> list[str]:
-    return [output] if isinstance(output, str) else output
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, value)) if isinstance(value, list) else (_text(value),)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text expected, not {value!r:.40}")
+    return value

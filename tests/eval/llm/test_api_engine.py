@@ -258,6 +258,8 @@ def test_the_fingerprint_names_what_changes_an_output_and_nothing_else() -> None
         "system": "s",
         "logprobs": False,
         "token_ids": False,
+        "revision": "",
+        "tokenizer_sha256": "",
     }
     hidden = ApiOptions("http://u:p@127.0.0.1:1/v1", "m", system="s", concurrency=3, timeout=9, max_retries=0)
     assert ApiEngine(hidden).fingerprint() == ApiEngine(base).fingerprint()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tuna_eval import datasets
 from tuna_eval.console import ConsoleProgress, show_results, show_runs
-from tuna_eval.errors import ConfigError
+from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.factory import API_OPTIONS, ENGINES, EngineOptions, choose_engine, open_engine
 from tuna_eval.llm.prompts import FORMATS
 from tuna_eval.manifests import load_manifest, manifests
@@ -79,6 +79,10 @@ def score_command(options: argparse.Namespace) -> int:
     (name,) = suite_names([options.suite]) if options.suite != "all" else _only_one()
     progress = ConsoleProgress()
     suite_options = _suite_options(options, shots=())
+    if not options.predictions.is_file():
+        raise DataError(
+            "no such file", place=str(options.predictions), cure="give JSON Lines of {task, id, prediction}"
+        )
     folder = RunFolder(options.output) if options.output else None
     if folder:
         check_writable(folder.path)

@@ -84,8 +84,6 @@ def score_outputs(suite: Suite, file: Path, folder: RunFolder | None) -> Scoring
     Raises:
         DataError: names the file and line of an output that cannot be read, or no output belongs to the data.
     """
-    if not file.is_file():
-        raise DataError("no such file", place=str(file), cure="give JSON Lines of {task, id, prediction}")
     index = LineIndex(file)
     tally, coverage = Tally(), Coverage(expected_tasks=suite.expected_tasks(), limit=suite.limited_to())
     scores = _scores(suite, index, tally, coverage)

@@ -275,7 +275,16 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
             "engine scripted does not heed --dtype",
         ),
         "scores over a run": (
-            ["score", "--suite", "superni", *mini[:2], "--predictions", folder / "a-run/record.json", "--output", folder / "a-run"],
+            [
+                "score",
+                "--suite",
+                "superni",
+                *mini[:2],
+                "--predictions",
+                folder / "a-run/record.json",
+                "--output",
+                folder / "a-run",
+            ],
             "the folder holds the run abc",
         ),
         "cap without prices": (

@@ -1,3 +1,3 @@
-"""Scores instruction-tuned checkpoints on Super-NaturalInstructions, LMentry and Vicuna QA."""
+"""Scores instruction-tuned checkpoints on public benchmarks, with numbers that can be published."""
 
 __version__ = "0.1.0"

@@ -168,7 +168,6 @@ class SuiteResult:
         metrics: overall summaries by metric name.
         categories, tasks: the same by category and by task, plus "official" under the group's own metric.
         signatures: how each metric was computed.
-        details: whatever else a suite wants its readers to see.
     """
 
     suite: str
@@ -176,7 +175,6 @@ class SuiteResult:
     categories: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
     signatures: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, JSON] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

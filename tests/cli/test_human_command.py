@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from vicuna_runs import BASELINE, here, run_words, tuna_eval
+from command_line import here, tuna_eval
+from vicuna_runs import BASELINE, run_words
 
 from human_study import saved
 from tuna_eval.report.human.files import read_key

@@ -1,4 +1,4 @@
-"""`tuna-eval judge` as a user meets it: real processes, and a real server on the loopback interface for a judge."""
+"""`tuna-eval judge` as a user meets it, with a real server on the loopback interface for a judge."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from command_line import here, last_line, tuna_eval
 from vicuna_runs import (
     BASELINE,
     CANDIDATE,
     METRICS,
     QUESTIONS,
-    here,
     judge_words,
     judging_id,
     judgings,
-    last_line,
     only_run,
     record_of,
     run_words,
     script_of,
-    tuna_eval,
     values_of,
 )
 
@@ -38,7 +36,7 @@ NOTHING = dict.fromkeys(METRICS)
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results folder of a run that nobody has judged."""
     folder = tmp_path_factory.mktemp("answered")
-    result = tuna_eval(*run_words(script_of(folder / "candidate.jsonl", CANDIDATE), folder / "out"))
+    result = here(*run_words(script_of(folder / "candidate.jsonl", CANDIDATE), folder / "out"))
     (folder / "stderr").write_text(result.stderr)
     assert values_of(result) == NOTHING
     return folder
@@ -71,7 +69,7 @@ def test_without_a_judge_the_answers_are_kept_and_nothing_is_claimed(answered: P
 def test_a_judge_finishes_the_run_and_a_second_run_keeps_its_word(answered: Path, results: Path) -> None:
     run = only_run(results)
     with OpenAIServer(always_first, model="fake-0613") as server:
-        result = tuna_eval(*judge_words(run, server.base_url))
+        result = here(*judge_words(run, server.base_url))
         judged = values_of(result)
         assert judged == {
             **{"win": 0, "lose": 0, "tie": QUESTIONS, "unparsable": 0},
@@ -88,7 +86,7 @@ def test_a_judge_finishes_the_run_and_a_second_run_keeps_its_word(answered: Path
         assert len(record["results"]["categories"]) == 9
         judging = json.loads((judgings(run)[0] / "judging.json").read_text())
         assert judging["usage"]["served_models"] == {"fake-0613": 2 * QUESTIONS}
-        again = tuna_eval(*run_words(answered / "candidate.jsonl", results))
+        again = here(*run_words(answered / "candidate.jsonl", results))
         assert values_of(again) == judged
         assert {**record_of(run)["results"]} == record["results"]
         assert values_of(tuna_eval(*judge_words(run, server.base_url))) == judged
@@ -98,7 +96,7 @@ def test_a_judge_finishes_the_run_and_a_second_run_keeps_its_word(answered: Path
 def test_a_judge_that_prefers_the_longer_answer_shows_in_the_length_lines(results: Path) -> None:
     run = only_run(results)
     with OpenAIServer(longer) as server:
-        result = tuna_eval(*judge_words(run, server.base_url))
+        result = here(*judge_words(run, server.base_url))
     values = values_of(result)
     wins = sum(own > other for own, other in lengths(run).values())
     assert (values["win"], values["lose"], values["flip_rate"]) == (wins, QUESTIONS - wins, 0.0)

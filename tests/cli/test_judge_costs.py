@@ -10,20 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import command, environment, here, last_line, tuna_eval
 from vicuna_runs import (
     CANDIDATE,
     QUESTIONS,
-    command,
-    environment,
-    here,
     judge_words,
     judgings,
-    last_line,
     only_run,
     record_of,
     run_words,
     script_of,
-    tuna_eval,
     values_of,
 )
 

@@ -7,18 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from vicuna_runs import (
-    CANDIDATE,
-    QUESTIONS,
-    command,
-    environment,
-    here,
-    judge_words,
-    last_line,
-    only_run,
-    run_words,
-    script_of,
-)
+from command_line import command, environment, here, last_line
+from vicuna_runs import CANDIDATE, QUESTIONS, judge_words, only_run, run_words, script_of
 
 from openai_batches import BatchServer
 from openai_faults import CUT, NO_CHOICES, REFUSAL, WRONG_SHAPE, Call, Fault, Program

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import ROOT, here, last_line
 
-ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "benchmarks/mini/lmentry"
 ASPECTS = ["argument_order", "argument_content", "template", "adjacent_tasks"]
-
-
-def tuna_eval(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tuna_eval.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def score(predictions: Path, *words: object, output: Path | None = None) -> tupl
     """What is printed, and the record."""
     output = output or predictions.parent / "scored"
     command = ["score", "--suite", "lmentry", "--data", "mini", "--predictions", predictions, "--json"]
-    result = tuna_eval(*command, "--output", output, *words)
+    result = here(*command, "--output", output, *words)
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout)
     assert list(values) == ["lmentry"]
@@ -104,7 +94,7 @@ def test_missing_predictions_are_said_and_wrong(predictions: Path) -> None:
 )
 def test_a_repair_that_is_not_there_ends_it(predictions: Path, names: list[str], message: str) -> None:
     command = ["score", "--suite", "lmentry", "--data", "mini", "--predictions", predictions]
-    result = tuna_eval(*command, "--lmentry-scoring", *names)
+    result = here(*command, "--lmentry-scoring", *names)
     assert result.returncode == 2
     assert last_line(result.stderr).startswith("tuna-eval: --lmentry-scoring")
     assert message in last_line(result.stderr)
@@ -115,7 +105,7 @@ def run_all(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     script = folder / "script.jsonl"
     script.write_text('{"reply": "yes"}\n')
     command = ["run", "--model", script, "--engine", "scripted", "--suite", "all", "--data", "mini", "--json"]
-    return tuna_eval(*command, "--output", folder / "out", *words)
+    return here(*command, "--output", folder / "out", *words)
 
 
 def test_a_glob_may_match_in_one_suite_only(tmp_path: Path) -> None:
@@ -136,13 +126,13 @@ def test_a_glob_that_matches_nowhere_ends_it(tmp_path: Path) -> None:
 
 
 def test_the_repairs_and_tasks_are_listed() -> None:
-    listing = tuna_eval("ls", "lmentry-scoring").stdout.splitlines()
+    listing = here("ls", "lmentry-scoring").stdout.splitlines()
     assert listing[0] == "lmentry-scoring:"
     names = [line.split(":")[0].strip() for line in listing[1:]]
     assert names[:2] == ["official", "strict"]
     assert len(names) == 2 + 15
     assert {"non_ascii", "echo", "denominators", "rounding"} < set(names)
-    tasks = tuna_eval("ls", "tasks", "--data", "mini").stdout
+    tasks = here("ls", "tasks", "--data", "mini").stdout
     assert {file.stem for file in MINI.glob("*.json")} <= set(tasks.split())
 
 
@@ -150,12 +140,12 @@ def test_a_run_is_scored_anew_with_the_selection_it_was_made_with(tmp_path: Path
     script = tmp_path / "script.jsonl"
     script.write_text('{"reply": "yes"}\n')
     command = ["run", "--model", script, "--engine", "scripted", "--suite", "lmentry", "--data", "mini"]
-    made = tuna_eval(*command, "--limit", 3, "--tasks", "any_*", "--output", tmp_path / "out", "--json")
+    made = here(*command, "--limit", 3, "--tasks", "any_*", "--output", tmp_path / "out", "--json")
     (folder,) = tmp_path.glob("out/runs/*/lmentry/*")
     for place in (folder, folder / "samples.jsonl"):
-        anew = tuna_eval("score", "--suite", "lmentry", "--predictions", place, "--json")
+        anew = here("score", "--suite", "lmentry", "--predictions", place, "--json")
         assert json.loads(anew.stdout) == json.loads(made.stdout)
         assert "have no prediction" not in anew.stderr
-    other = tuna_eval("score", "--suite", "lmentry", "--predictions", folder, "--data-dir", MINI.parent)
+    other = here("score", "--suite", "lmentry", "--predictions", folder, "--data-dir", MINI.parent)
     assert other.returncode == 2
     assert "the run answered the data 'mini'" in last_line(other.stderr)

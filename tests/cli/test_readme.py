@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from command_line import ROOT, environment, here
 
 from human_study import saved
 from openai_server import OpenAIServer
@@ -19,7 +20,6 @@ from tuna_eval.cli import EXAMPLES
 from tuna_eval.llm.models import resolve_model
 from tuna_eval.report.human.files import read_key
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--data", "mini", "--limit", "1", "--max-new-tokens", "4", "--engine", "hf"]
 ONE_TASK = {"superni": "task9001_mini_textual_entailment", "lmentry": "first_letter", "vicuna_qa": "generic"}
 BASELINE = ROOT / "benchmarks/mini/vicuna/baseline_answers.jsonl"
@@ -40,9 +40,13 @@ def make_targets() -> set[str]:
 
 
 def run(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **variables}
-    words = [sys.executable, "-m", {"tuna-eval": "tuna_eval.cli"}.get(words[0], words[0]), *words[1:]]
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    """A command from the checkout's folder: ours in this process, another in one of its own."""
+    if words[0] == "tuna-eval":
+        with chdir(ROOT):
+            return here(*words[1:], env=variables)
+    offline = environment(HF_HUB_OFFLINE="1", **variables)
+    words = [sys.executable, "-m", *words]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env=offline)
 
 
 def suites(words: list[str]) -> list[str]:

@@ -7,18 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vicuna_runs import (
-    CANDIDATE,
-    here,
-    judge_words,
-    judging_id,
-    last_line,
-    only_run,
-    run_words,
-    script_of,
-    tuna_eval,
-    values_of,
-)
+from command_line import here, last_line, tuna_eval
+from vicuna_runs import CANDIDATE, judge_words, judging_id, only_run, run_words, script_of, values_of
 
 from openai_judges import always_first, longer
 from openai_server import OpenAIServer

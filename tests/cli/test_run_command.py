@@ -1,4 +1,4 @@
-"""`tuna-eval run` and `tuna-eval score` as a user meets them: real processes, a real server, real kills."""
+"""`tuna-eval run` and `tuna-eval score` as a user meets them: a real server, real kills, processes where it matters."""
 
 from __future__ import annotations
 
@@ -6,29 +6,18 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from command_line import command, environment, here, last_line, tuna_eval
 
 from openai_faults import Fault, first
 from openai_server import OpenAIServer
 
-COMMAND = [sys.executable, "-m", "tuna_eval.cli"]
 RUN = ["run", "--suite", "superni"]
 MINI_PROMPTS = 120  # 12 tasks of 10 instances
-
-
-def tuna_eval(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=120)
-    assert not check or result.returncode == 0, result.stderr
-    return result
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
 
 
 @pytest.fixture
@@ -58,7 +47,7 @@ def test_json_is_one_object_and_the_rest_goes_to_stderr(script: Path, tmp_path: 
 
 
 def test_a_record_says_what_was_done(script: Path, tmp_path: Path) -> None:
-    tuna_eval(*scripted(script, tmp_path / "out", "--shots", 2, "--limit", 3))
+    here(*scripted(script, tmp_path / "out", "--shots", 2, "--limit", 3), check=True)
     record = records(tmp_path / "out")["superni_2shot"]
     assert record["status"] == "complete"
     assert record["prompts"]["count"] == record["coverage"]["scored"] == 36
@@ -76,8 +65,8 @@ def test_a_record_says_what_was_done(script: Path, tmp_path: Path) -> None:
 def test_a_scoring_option_changes_the_scores_and_the_record_but_not_the_run(script: Path, tmp_path: Path) -> None:
     script.write_text('{"reply": "neutral. Because it says so"}\n')
     words = scripted(script, tmp_path / "out", "--shots", 0, "--json")
-    before = json.loads(tuna_eval(*words).stdout)["superni_0shot"]["exact_match"]
-    after = json.loads(tuna_eval(*words, "--cut-at-first-period").stdout)["superni_0shot"]["exact_match"]
+    before = json.loads(here(*words, check=True).stdout)["superni_0shot"]["exact_match"]
+    after = json.loads(here(*words, "--cut-at-first-period", check=True).stdout)["superni_0shot"]["exact_match"]
     assert before == 0 < after
     (record,) = records(tmp_path / "out").values()
     assert record["scoring"]["settings"]["cut_at_first_period"] is record["config"]["cut_at_first_period"] is True
@@ -87,8 +76,8 @@ def test_a_scoring_option_changes_the_scores_and_the_record_but_not_the_run(scri
 def test_a_reply_cut_in_the_middle_of_a_character_is_stored_and_scored(tmp_path: Path) -> None:
     with OpenAIServer(reply=lambda prompt: "half \ud83d line\u2028end") as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--limit", 1]
-        tuna_eval(*words, "--output", tmp_path)
-        tuna_eval(*words, "--output", tmp_path)
+        here(*words, "--output", tmp_path, check=True)
+        here(*words, "--output", tmp_path, check=True)
         assert len(server.log) == 12
     rows = [json.loads(line) for line in _samples(tmp_path).read_text().splitlines()]
     assert {row["output"] for row in rows} == {"half \ud83d line\u2028end"}
@@ -103,14 +92,14 @@ def test_equal_prompts_are_asked_once_and_answered_everywhere(tmp_path: Path) ->
     (folder / "test_tasks.txt").write_text("task1_a\n")
     with OpenAIServer() as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data-dir", tmp_path, "--shots", 0]
-        tuna_eval(*words, "--output", tmp_path / "out")
+        here(*words, "--output", tmp_path / "out", check=True)
         assert len(server.log) == 1
     assert len(_samples(tmp_path / "out").read_text().splitlines()) == 5
 
 
 def test_a_partial_copy_of_the_data_says_so(shared: Path, script: Path, tmp_path: Path) -> None:
     words = [*RUN, "--model", script, "--engine", "scripted", "--data-dir", shared / "benchmarks", "--limit", 1]
-    result = tuna_eval(*words, "--shots", 0, "--output", tmp_path)
+    result = here(*words, "--shots", 0, "--output", tmp_path, check=True)
     assert "18 of 119 tasks" in result.stderr
     assert records(tmp_path)["superni_0shot"]["coverage"]["expected_tasks"] == 119
 
@@ -118,7 +107,7 @@ def test_a_partial_copy_of_the_data_says_so(shared: Path, script: Path, tmp_path
 def test_a_session_that_fails_is_recorded(tmp_path: Path) -> None:
     with OpenAIServer(faults=lambda call: Fault.status(500) if call.number > 30 else None) as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0]
-        tuna_eval(*words, "--output", tmp_path, "--max-retries", 0, "--concurrency", 1, check=False)
+        here(*words, "--output", tmp_path, "--max-retries", 0, "--concurrency", 1)
     (record,) = records(tmp_path).values()
     assert record["status"] == "generating"
     assert [session["replies"] for session in record["sessions"]] == [30]
@@ -128,7 +117,7 @@ def test_the_spend_cap_stops_the_run(tmp_path: Path) -> None:
     with OpenAIServer() as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--output", tmp_path]
         words += ["--price-per-million-input", 100, "--price-per-million-output", 100, "--max-cost", 0.1]
-        result = tuna_eval(*words, "--concurrency", 1, check=False)
+        result = here(*words, "--concurrency", 1)
         assert result.returncode == 2
         assert "0.1" in last_line(result.stderr)
         assert 0 < len(server.log) < MINI_PROMPTS
@@ -138,34 +127,34 @@ def test_a_second_run_asks_nothing_and_a_changed_one_reuses_nothing(tmp_path: Pa
     with OpenAIServer() as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--json"]
         words += ["--output", tmp_path]
-        first_time = tuna_eval(*words)
+        first_time = here(*words, check=True)
         assert len(server.log) == MINI_PROMPTS
-        assert tuna_eval(*words).stdout == first_time.stdout
+        assert tuna_eval(*words).stdout == first_time.stdout  # a process that knows nothing but what is on disk
         assert len(server.log) == MINI_PROMPTS
-        tuna_eval(*words, "--max-new-tokens", 5)
+        here(*words, "--max-new-tokens", 5, check=True)
         assert len(server.log) == 2 * MINI_PROMPTS
-        tuna_eval(*words, "--format", "plain")
+        here(*words, "--format", "plain", check=True)
         assert len(server.log) == 3 * MINI_PROMPTS
 
 
 def test_killed_at_any_point_it_resumes_to_the_same_metrics(tmp_path: Path) -> None:
     concurrency, random_source = 4, random.Random(7)
-    with OpenAIServer(latency=0.05) as server:
+    with OpenAIServer(latency=0.02) as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0, "--json"]
         words += ["--concurrency", concurrency, "--output"]
-        whole = tuna_eval(*words, tmp_path / "whole").stdout
+        whole = here(*words, tmp_path / "whole", check=True).stdout
         server.calls.clear()
         server.served.clear()
         kills = 0
-        while kills < 5:
+        while kills < 3:
             process = subprocess.Popen(
-                [*COMMAND, *map(str, words), str(tmp_path / "killed")], stderr=subprocess.DEVNULL
+                command(*words, tmp_path / "killed"), stderr=subprocess.DEVNULL, env=environment()
             )
             _wait_for_calls(server, sum(server.calls.values()) + 1 + random_source.randrange(15), process)
             process.send_signal(signal.SIGKILL)
             kills += process.wait() == -signal.SIGKILL
             _wait_until_idle(server)
-        result = tuna_eval(*words, tmp_path / "killed")
+        result = here(*words, tmp_path / "killed", check=True)
         assert result.stdout == whole
         samples = [json.loads(line) for line in _samples(tmp_path / "killed").read_text().splitlines()]
         assert len({(s["task"], s["id"]) for s in samples}) == len(samples) == MINI_PROMPTS
@@ -197,7 +186,7 @@ def test_a_server_that_fails_for_good_ends_the_run_and_the_replies_are_kept(tmp_
     with OpenAIServer(faults=lambda call: Fault.status(500) if call.number > 60 else None) as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--shots", 0]
         words += ["--output", tmp_path, "--max-retries", 0, "--concurrency", 2]
-        result = tuna_eval(*words, check=False)
+        result = here(*words)
         assert result.returncode == 2
         assert "500" in last_line(result.stderr)
         assert "Traceback" not in result.stderr
@@ -205,7 +194,7 @@ def test_a_server_that_fails_for_good_ends_the_run_and_the_replies_are_kept(tmp_
         assert 58 <= stored <= 60
         server.faults = None
         before = len(server.log)
-        tuna_eval(*words)
+        here(*words, check=True)
         assert len(server.log) - before == MINI_PROMPTS - stored
 
 
@@ -215,7 +204,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "500": (Fault.status(500), "500"),
     "html": (Fault.html(), "HTML"),
     "half a JSON body": (Fault.half_json(), "JSON"),
-    "silence": (Fault.slow(5), "1 s"),
 }
 
 
@@ -224,15 +212,24 @@ def test_a_bad_server_is_one_line(kind: str, tmp_path: Path) -> None:
     fault, expected = FAULTS[kind]
     with OpenAIServer(faults=first(10_000, fault)) as server:
         words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--output", tmp_path]
-        result = tuna_eval(*words, "--max-retries", 0, "--timeout", 1, "--concurrency", 2, check=False)
+        result = here(*words, "--max-retries", 0, "--timeout", 1, "--concurrency", 2)
     assert result.returncode == 2
     assert expected in last_line(result.stderr)
     assert "Traceback" not in result.stderr
 
 
+def test_a_silent_server_does_not_keep_the_process(tmp_path: Path) -> None:
+    with OpenAIServer(faults=first(10_000, Fault.slow(5))) as server:
+        words = [*RUN, "--model", "m", "--base-url", server.base_url, "--data", "mini", "--output", tmp_path]
+        result = tuna_eval(*words, "--max-retries", 0, "--timeout", 0.5, "--concurrency", 2, check=False)
+    assert result.returncode == 2
+    assert "0.5 s" in last_line(result.stderr)
+    assert "Traceback" not in result.stderr
+
+
 def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     words = ["run", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--data", "mini", "--output", tmp_path]
-    result = tuna_eval(*words, "--max-retries", 0, check=False)
+    result = here(*words, "--max-retries", 0)
     assert result.returncode == 2
     assert "127.0.0.1:9" in last_line(result.stderr)
 
@@ -317,11 +314,20 @@ BAD_INPUTS = [
 @pytest.mark.parametrize("case", BAD_INPUTS)
 def test_bad_input_is_one_line_and_exit_code_2(case: str, tmp_path: Path, script: Path) -> None:
     words, message = bad_inputs(tmp_path)[case]
-    result = tuna_eval(*words, check=False)
+    result = here(*words)
     assert result.returncode == 2
     assert message in last_line(result.stderr)
     assert last_line(result.stderr).startswith("tuna-eval: ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_mistake_ends_a_process_with_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    words, message = bad_inputs(tmp_path)["unknown suite"]
+    result = tuna_eval(*words, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("tuna-eval: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def predictions(folder: Path, lines: Sequence[object]) -> Path:
@@ -339,7 +345,7 @@ def mini_instances() -> list[tuple[str, str, str]]:
 
 
 def score(file: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return tuna_eval("score", "--suite", "superni", "--data", "mini", "--predictions", file, *words, check=False)
+    return here("score", "--suite", "superni", "--data", "mini", "--predictions", file, *words)
 
 
 def test_perfect_predictions_score_100(tmp_path: Path) -> None:
@@ -395,22 +401,22 @@ def test_predictions_for_other_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_can_be_scored_anew_from_its_samples(script: Path, tmp_path: Path) -> None:
-    run = json.loads(tuna_eval(*scripted(script, tmp_path, "--shots", 0, "--json")).stdout)["superni_0shot"]
+    run = json.loads(here(*scripted(script, tmp_path, "--shots", 0, "--json"), check=True).stdout)["superni_0shot"]
     result = score(_samples(tmp_path), "--json")
     assert json.loads(result.stdout) == {"superni": run}
 
 
 def test_vicuna_answers_are_greedy_or_sampled_as_asked(script: Path, tmp_path: Path) -> None:
     words = ["run", "--suite", "vicuna_qa", "--model", script, "--engine", "scripted", "--data", "mini", "--output"]
-    tuna_eval(*words, tmp_path / "greedy")
-    tuna_eval(*words, tmp_path / "sampled", "--vicuna-temperature", 0.7)
+    here(*words, tmp_path / "greedy", check=True)
+    here(*words, tmp_path / "sampled", "--vicuna-temperature", 0.7, check=True)
     found = [records(tmp_path / name)["vicuna_qa"] for name in ("greedy", "sampled")]
     assert [each["identity"]["sampling"]["temperature"] for each in found] == [0.0, 0.7]  # type: ignore[index]
     assert found[0]["run_id"] != found[1]["run_id"]
 
 
 def test_protocols_are_listed_with_their_parsers_and_orders() -> None:
-    lines = tuna_eval("ls", "protocols").stdout.splitlines()
+    lines = here("ls", "protocols", check=True).stdout.splitlines()
     (review,) = (line for line in lines if line.startswith("  review-2023: "))
     assert review.endswith("parsers tolerant, legacy; orders candidate-first, baseline-first, both")
     (pairwise,) = (line for line in lines if line.startswith("  pairwise-v2: "))

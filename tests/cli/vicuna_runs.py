@@ -1,20 +1,14 @@
-"""Vicuna QA on the built-in sample: a run to judge, and the command line in a process of its own."""
+"""Vicuna QA on the built-in sample: a run to judge, and what became of it."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from tuna_eval.cli import main
+from command_line import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "benchmarks/mini/vicuna"
 BASELINE = MINI / "baseline_answers.jsonl"
 METRICS = ["win", "lose", "tie", "unparsable", "coverage", "win_rate", "flip_rate"]
@@ -25,33 +19,6 @@ CANDIDATE = [
     {"contains": "bicycle", "reply": "Cities would have grown flatter and wider than they are. " * 20},
     {"reply": "A short answer."},
 ]
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "tuna_eval.cli", *map(str, words)]
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """That of this process, from the checkout; no key of the machine's owner can go to a test's server."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **changes}
-
-
-def tuna_eval(
-    *words: object, check: bool = True, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        command(*words), capture_output=True, text=True, check=False, timeout=120, env=environment(**(env or {}))
-    )
-    assert not check or result.returncode == 0, result.stderr
-    return result
-
-
-def here(*words: object) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has imported everything already."""
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as told:
-        code = main([*map(str, words)])
-    return subprocess.CompletedProcess(list(words), code, out.getvalue(), told.getvalue())
 
 
 def script_of(file: Path, rules: list[dict[str, str]]) -> Path:
@@ -97,7 +64,3 @@ def judging_id(result: subprocess.CompletedProcess[str]) -> str:
     """The id of the judging that a command says it has made."""
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("judging: "))
     return Path(line.removeprefix("judging: ")).name
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]

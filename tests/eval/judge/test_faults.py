@@ -1,6 +1,6 @@
 """One request in five fails, in every way a server can: no judgment is missing, no paid reply lost, none paid twice.
 
-`make fuzz-judge` has 10,000 judgments made; the other targets a tenth of them.
+`make fuzz-judge` has 10,000 judgments made; the other targets a twentieth of them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tuna_eval.judging import Judged, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 
-JUDGMENTS = int(os.environ.get("TUNA_FUZZ", "1000"))
+JUDGMENTS = int(os.environ.get("TUNA_FUZZ", "500"))
 MATCH = many(JUDGMENTS // 2)
 ASKS = {MARKS.prompt(ask.pair, ask.order).user: (ask.pair.question.id, ask.order) for ask in all_asks(MATCH)}
-KILLED_AT = (0.3, 0.6) if JUDGMENTS > 1000 else (0.5,)  # shares of the judgments that the server has made by then
+KILLED_AT = (0.3, 0.6) if JUDGMENTS > 500 else (0.5,)  # shares of the judgments that the server has made by then
 CONCURRENCY = 32
-TIMEOUT = 3.0  # seconds; so long that a busy machine is not taken for a silent server
+TIMEOUT = 2.0  # seconds; so long that a busy machine is not taken for a silent server
 FAULTS = [
     Fault.status(429, {"Retry-After": "0.02"}),
     Fault.status(429),

@@ -65,7 +65,7 @@ def until_failure(asked: ApiEngine, prompts: list[str]) -> tuple[list[Completion
 
 
 def test_under_one_fault_in_five_every_prompt_is_accounted_for_once() -> None:
-    prompts = [f"prompt {i}" for i in range(600)]
+    prompts = [f"prompt {i}" for i in range(300)]
     chosen = randomly(0.2, list(FAULTS.values()))
     lasting = set(prompts[::2])  # a fault of the others passes
 
@@ -75,7 +75,7 @@ def test_under_one_fault_in_five_every_prompt_is_accounted_for_once() -> None:
     with OpenAIServer(faults=program) as server:
         asked = engine(server.base_url)
         replies = list(ask(asked, prompts))
-    assert sorted(reply.index for reply in replies) == list(range(600))
+    assert sorted(reply.index for reply in replies) == list(range(300))
     for reply in replies:
         prompt = prompts[reply.index]
         assert server.served[prompt] == (reply.finish_reason != "error"), "a reply was lost, or paid for twice"
@@ -88,8 +88,8 @@ def test_under_one_fault_in_five_every_prompt_is_accounted_for_once() -> None:
             assert server.calls[prompt] == 1  # a refusal is paid for, and is an answer
         else:
             assert reply.text == echo_reply(prompt)
-    assert 30 < sum(reply.finish_reason == "error" for reply in replies) < 80
-    assert asked.usage.malformed > 20
+    assert 15 < sum(reply.finish_reason == "error" for reply in replies) < 40
+    assert asked.usage.malformed > 10
 
 
 FATAL = {

@@ -74,11 +74,11 @@ def token_logprobs(model: Any, row: list[int], tail: tuple[int, ...]) -> tuple[l
 
 
 def test_replies_and_their_logprobs_are_those_of_transformers(vllm_engine: VllmEngine, transformers_model: Any) -> None:
-    prompts = superni_prompts(8, 2)
+    prompts = superni_prompts(8, 1)
     rows = vllm_engine.encoder.encode_batch(prompts)
     completions = in_order(vllm_engine, prompts, SamplingParams(max_new_tokens=24))
     expected = [greedy_ids(transformers_model, row, 24, vllm_engine.encoder.stop_ids) for row in rows]
-    assert sum(c.token_ids == ids for c, ids in zip(completions, expected, strict=True)) >= 15
+    assert sum(c.token_ids == ids for c, ids in zip(completions, expected, strict=True)) >= 7
     for completion, row in zip(completions, rows, strict=True):
         assert completion.token_ids is not None
         values, _ = token_logprobs(transformers_model, row, completion.token_ids)
@@ -135,7 +135,7 @@ def test_prompts_of_a_task_share_their_prefix(vllm_engine: VllmEngine) -> None:
 
 def test_scores_are_those_of_transformers(vllm_engine: VllmEngine, transformers_model: Any) -> None:
     encoder = vllm_engine.encoder
-    prompts = superni_prompts(4, 2)
+    prompts = superni_prompts(4, 1)
     greedy = [c.text for c in in_order(vllm_engine, prompts, SamplingParams(max_new_tokens=6))]
     requests = [ContinuationRequest(p, text) for p, text in zip(prompts, greedy, strict=True)]
     requests += [ContinuationRequest(prompts[0], text) for text in (" the answer", " purple xylophone", "")]

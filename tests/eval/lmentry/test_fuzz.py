@@ -21,7 +21,7 @@ from tuna_eval.tasks.lmentry.names import CORE
 from tuna_eval.tasks.lmentry.rules import Verdict
 from tuna_eval.tasks.lmentry.scoring import OFFICIAL, STRICT, score_prediction
 
-EXAMPLES = int(os.environ.get("TUNA_FUZZ", "200"))  # texts a task
+EXAMPLES = int(os.environ.get("TUNA_FUZZ", "100"))  # texts a task
 LONGEST = 4000  # characters; about twice what 512 new tokens come to
 LIMIT = 0.05  # seconds of processor time a call
 

@@ -16,7 +16,7 @@ from tuna_eval.metrics.rouge import ROUGE_IMPLEMENTATIONS, Rouge, best_rouge, pa
 Pairs = list[tuple[str, str]]
 
 OWN_ENGINES = ["rouge-score-rs", "python"]
-REAL_PAIRS = 20_000
+REAL_PAIRS = 6_000
 
 # Words that stem alike or are one letter off, runs that lower-casing or stemming treats oddly, and any text at all.
 PLAIN_WORDS = ["a", "b", "c", "running", "runs", "Run", "generalization", "flies", "dies", "don't"]
@@ -68,10 +68,10 @@ def real_scores(real_pairs: Pairs) -> list[Rouge]:
 
 def test_the_real_pairs_are_what_they_are_said_to_be(real_pairs: Pairs, real_scores: list[Rouge]) -> None:
     assert len(set(real_pairs)) == REAL_PAIRS
-    assert sum(not (one + two).isascii() for one, two in real_pairs) > 300
-    assert len(set(real_scores)) > 1000
+    assert sum(not (one + two).isascii() for one, two in real_pairs) > 150
+    assert len(set(real_scores)) > 600
     assert sum(0 < scores.rougeL < 1 for scores in real_scores) > REAL_PAIRS / 3
-    assert sum(scores.rougeL < scores.rouge1 for scores in real_scores) > 1000
+    assert sum(scores.rougeL < scores.rouge1 for scores in real_scores) > 600
 
 
 @pytest.mark.parametrize("engine", OWN_ENGINES)

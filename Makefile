@@ -50,7 +50,7 @@ test-fast: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	TUNA_FUZZ=10000 $(BIN)/pytest tests/eval/lmentry/test_fuzz.py -n 2 -rP
 
-# 10,000 judgments of a judge that fails in one request of five, and is killed, some minutes; otherwise a tenth of them.
+# 10,000 judgments of a judge that fails in one request of five, and is killed, some minutes; otherwise a twentieth of them.
 fuzz-judge: $(VENV)/.dev
 	TUNA_FUZZ=10000 $(BIN)/pytest tests/eval/judge/test_faults.py -n 2 -rP
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from tuna_eval.errors import ConfigError
 
@@ -96,6 +97,12 @@ class Training(Config):
     fsdp: bool = Field(False, description="shard with FSDP2 (torchrun)")
     deepspeed: Path | None = Field(None, description="DeepSpeed configuration")
 
+    @field_validator("data", "eval_data", "report_to", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """A single path or name stands for a list of one."""
+        return (value,) if isinstance(value, str | Path) else value
+
 
 class SftConfig(Training):
     """`tuna-train sft`: MLE on response tokens (Eq. 2)."""
@@ -107,6 +114,51 @@ class RankConfig(Training):
     """`tuna-train rank`: ranking loss and MLE regulariser (Eq. 4-6)."""
 
     loss: Loss = Loss()
+
+
+class PrmConfig(Training):
+    """`tuna-train prm`: a proxy ranking model, a scalar head that learns to order candidates (Section 3.1).
+
+    The paper does not give its settings; they are those of Table 7 except where a field says otherwise.
+    """
+
+    learning_rate: float = Field(3e-6, gt=0, description="highest of the schedule; AlpacaFarm's reward_modeling.sh")
+    loss: Literal["ranking", "bradley_terry"] = Field(
+        "ranking", description="Eq. 4-5 on scalar scores, or that of reward models (Ouyang et al. 2022, Eq. 1)"
+    )
+    margin: float = Field(
+        1.0,
+        gt=0,
+        description="score difference wanted per rank, which sets the scores' unit; a new head's spread is ~1",
+    )
+
+
+class RlConfig(Training):
+    """`tuna-train rl`: the RLHF baseline, a policy tuned by a proxy ranking model's scores (Table 10).
+
+    `data` holds instructions; responses in it are not read. The paper gives no settings; AlpacaFarm's, whose PPO models
+    it reports, are in its rlhf_ppo.sh and ppo_utils.py.
+    """
+
+    reward: Path = Field(description="folder of the proxy ranking model")
+    algorithm: Literal["rloo", "grpo"] = Field("rloo", description="both need no value model, which PPO does")
+    learning_rate: float = Field(3e-6, gt=0, description="highest of the schedule; AlpacaFarm")
+    kl_coefficient: float = Field(0.02, ge=0, description="weight of KL(policy || start); AlpacaFarm")
+    samples: int = Field(4, ge=2, description="responses to an instruction, which are each other's baseline")
+    batch_size: int = Field(64, ge=1, description="instructions an optimizer step; 256 responses as AlpacaFarm")
+    micro_batch: int | None = Field(
+        None, ge=1, description="instructions, each with its samples, a forward pass and device; default: 1"
+    )
+    epochs: float = Field(1.0, gt=0, description="passes over the data; AlpacaFarm has 10 over 20K instructions")
+    packing: Literal[False] = Field(False, description="TRL pads")
+    max_new_tokens: int = Field(300, ge=1, description="tokens of a response; AlpacaFarm")
+    temperature: float = Field(1.0, gt=0, description="of sampling; AlpacaFarm")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of probability that sampling keeps; TRL's default")
+    clip: float = Field(0.2, gt=0, description="largest change of a probability ratio; AlpacaFarm, PPO")
+    iterations: int = Field(2, ge=1, description="optimizer passes over the same responses; AlpacaFarm")
+    unfinished_reward: float | None = Field(
+        None, description="of a response cut by max_new_tokens, instead of the model's score; default: its score"
+    )
 
 
 Assignment = Annotated[str, "key=value, dots between the levels of the key"]
@@ -144,6 +196,33 @@ def build_config(kind: type[C], values: Mapping[str, Any], place: str) -> C:
         return kind.model_validate(values)
     except ValidationError as fault:
         raise _as_config_error(kind, fault, place) from fault
+
+
+def describe(kind: type[Config]) -> str:
+    """Every key of a configuration, one line each: name, default, and what it is with its source."""
+    rows = list(_described(kind, ""))
+    width = max(len(key) for key, _, _ in rows)
+    return "".join(f"  {key:<{width}}  {default:<12}  {text}\n" for key, default, text in rows)
+
+
+def _described(kind: type[Config], prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in kind.model_fields.items():
+        groups = [part for part in _parts(field.annotation) if issubclass(part, Config)]
+        if groups:
+            if field.default is None:
+                yield prefix + name, "none", f"{field.description}; set any key below"
+            yield from _described(groups[0], f"{prefix}{name}.")
+        else:
+            yield prefix + name, _shown(field), field.description or ""
+
+
+def _shown(field: FieldInfo) -> str:
+    """A default as it would be written on the command line."""
+    if field.is_required():
+        return "(required)"
+    if field.default in (None, (), ""):
+        return "none"
+    return str(list(field.default) if isinstance(field.default, tuple) else field.default)
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -194,7 +273,7 @@ def _as_config_error(kind: type[Config], fault: ValidationError, place: str) -> 
             "a value is missing", place=where, cure=f"set {'.'.join(path)}=... or write it into the file"
         )
     message = first["msg"][0].lower() + first["msg"][1:]
-    return ConfigError(f"{first['input']!r}: {message}", place=where, cure="see tuna-train help of this key")
+    return ConfigError(f"{first['input']!r}: {message}", place=where, cure="--help lists every key")
 
 
 def _keys(kind: type[Config], path: Sequence[str]) -> list[str]:

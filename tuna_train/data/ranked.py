@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from tuna_eval.errors import DataError
 from tuna_eval.schema import JSON
 
 SCHEMA = "tuna-ranked/1"
+_ENVELOPE = ("schema", "schema_version", "candidates")  # keys of a line that are no field of the example
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def from_json(values: Mapping[str, Any], place: str) -> RankedExample:
         raise DataError(problem, place=place, cure="bring other formats into this one with tuna-train data convert")
     try:
         candidates = tuple(_candidate(c, place) for c in values["candidates"])
-        rest = {key: value for key, value in values.items() if key not in ("schema", "candidates")}
+        rest = {key: value for key, value in values.items() if key not in _ENVELOPE}
         example = RankedExample(**rest, candidates=candidates)
     except (KeyError, TypeError) as fault:
         raise DataError(f"not a ranked example ({fault})", place=place) from fault
@@ -145,6 +147,7 @@ def from_json(values: Mapping[str, Any], place: str) -> RankedExample:
     return example
 
 
+_COUNTS = ("tokens", "rank")
 _NUMBERS = {f.name for f in fields(Candidate)} - {"text", "source"}
 
 
@@ -154,6 +157,10 @@ def _candidate(values: Mapping[str, Any], place: str) -> Candidate:
         raise DataError("a candidate's text must be a text", place=place)
     for name in _NUMBERS:
         value = getattr(candidate, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
-            raise DataError(f"a candidate's {name} is {value!r}, not a number", place=place)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"a candidate's {name} is {value!r}, not a finite number", place=place)
+        if name in _COUNTS and (not isinstance(value, int) or value < 0):
+            raise DataError(f"a candidate's {name} is {value!r}, not a whole number from 0", place=place)
     return candidate

@@ -99,7 +99,9 @@ def render(text: str, format: FormatName, engine: RendersChat, system: str = "",
     return Prompt((PLAIN if format == "plain" else ALPACA).render(above + text))
 
 
-def render_instruction(instruction: str, input: str, format: FormatName, engine: RendersChat, system: str = "") -> Prompt:
+def render_instruction(
+    instruction: str, input: str, format: FormatName, engine: RendersChat, system: str = ""
+) -> Prompt:
     """The rendered prompt for an instruction and its input ("" for none), as models are trained on it.
 
     An input has its own place in the Alpaca format and follows the instruction in others; see `render`.

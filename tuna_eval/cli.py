@@ -96,11 +96,12 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     prompt.add_argument("--truncation", default="right", choices=["right", "left", "drop-demos", "error"])
     prompt.add_argument("--max-source-tokens", type=int, default=1024, metavar="N", help="Super-NI prompt limit (1024)")
     prompt.add_argument("--max-new-tokens", type=int, metavar="N", help="limit of the reply (default: the benchmark's)")
-    _add_engine(command)
-    _add_server(command)
+    add_engine_options(command)
+    add_server_options(command)
 
 
-def _add_engine(command: argparse.ArgumentParser) -> None:
+def add_engine_options(command: argparse.ArgumentParser) -> None:
+    """The options of a model that is run here; `commands.engine_options` reads them, and --model."""
     model = command.add_argument_group("engine")
     model.add_argument("--engine", default="auto", help="vllm, hf, api, lm_eval:TYPE, scripted, or auto (default)")
     model.add_argument("--tokenizer", metavar="DIR", help="another tokenizer; for a server, the one to count with")
@@ -115,7 +116,8 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
     model.add_argument("--engine-arg", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of lm_eval:TYPE")
 
 
-def _add_server(command: argparse.ArgumentParser) -> None:
+def add_server_options(command: argparse.ArgumentParser) -> None:
+    """The options of a model behind an API, read by `commands.engine_options` too."""
     server = command.add_argument_group("server (engine api; the key comes from OPENAI_API_KEY)")
     server.add_argument(
         "--base-url", metavar="URL", help="root of an OpenAI-compatible API, such as http://HOST:8000/v1"
@@ -182,6 +184,12 @@ def _add_judging(group: argparse._ArgumentGroup) -> None:
     add("--judge", metavar="NAME|MODEL|likelihood:MODEL", help=judges)
     _add_protocol(group)
     add("--judge-repeats", type=int, default=1, metavar="K", help="ask K times for each pair in each order (1)")
+    add_judge_options(group)
+
+
+def add_judge_options(group: argparse._ArgumentGroup) -> None:
+    """How any judge is asked and paid, whatever it is asked for; `judge_commands.judge_api` reads its API's part."""
+    add = group.add_argument
     add("--judge-temperature", type=float, metavar="T", help="temperature of the judge (default: the protocol's)")
     add("--judge-max-new-tokens", type=int, metavar="N", help="limit of a verdict (default: the protocol's)")
     add("--judge-engine", default="auto", metavar="ENGINE", help="vllm, hf, api, scripted, or auto (default)")

@@ -92,8 +92,12 @@ def replacing(file: Path) -> Iterator[Callable[[str | bytes], object]]:
         partial.unlink(missing_ok=True)
 
 
-def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+def read_lines(file: Path, *, is_growing: bool = False) -> Iterator[dict[str, Any]]:
     """The objects of a JSON Lines file, one at a time; nothing if there is no file.
+
+    Args:
+        file: to read.
+        is_growing: pass over what stands after the last newline: a write that is under way, or that a crash tore.
 
     Raises:
         DataError: names the file and line that is not a JSON object.
@@ -102,7 +106,7 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
         return
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if line.strip():
+            if line.strip() and (line.endswith(b"\n") or not is_growing):
                 yield parse_line(line, f"{file}:{number}")
 
 

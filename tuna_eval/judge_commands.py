@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tuna_eval.commands import engine_options, print_json, run_suites, score_predictions
 from tuna_eval.console import ConsoleProgress, show_judged, show_results, show_runs
@@ -221,7 +221,6 @@ def judge_options(options: argparse.Namespace, folder: Path, progress: Progress 
     """The judge's options among all that were given."""
     if options.judge and options.judge.startswith(LIKELIHOOD) and options.protocol not in ("", "likelihood"):
         raise ConfigError(f"a likelihood judge has no protocol {options.protocol}", cure="leave --protocol out")
-    api = {name: value for key, name in JUDGE_API.items() if (value := getattr(options, key, None)) is not None}
     return JudgeOptions(
         judge=options.judge or "",
         protocol=options.protocol or DEFAULT_PROTOCOL,
@@ -233,10 +232,15 @@ def judge_options(options: argparse.Namespace, folder: Path, progress: Progress 
         max_new_tokens=options.judge_max_new_tokens,
         engine=options.judge_engine,
         base_url=options.judge_base_url,
-        api=api,
+        api=judge_api(options),
         batch_folder=folder / "judged" / "batches" if options.batch else None,
         announce=progress.note if progress else lambda _: None,
     )
+
+
+def judge_api(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of the judge's API that were given, by the names of `ApiOptions`."""
+    return {name: value for key, name in JUDGE_API.items() if (value := getattr(options, key, None)) is not None}
 
 
 def _upstream(options: argparse.Namespace) -> Path | None:

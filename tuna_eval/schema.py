@@ -21,11 +21,13 @@ class Prompt:
             otherwise the tokenizer adds what the model was trained with (a BOS, if any).
         system: the system message of a chat, "" for none. An engine that sends messages sends it as one; where the
             chat was rendered here, `text` holds it already.
+        seed: of this prompt's sampler, where a call draws the same prompt several times; None is the call's seed.
     """
 
     text: str
     has_special_tokens: bool = False
     system: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

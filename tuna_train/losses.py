@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 Reduction = Literal["paper", "released"]
 MleOn = Literal["original", "all"]
@@ -71,8 +72,7 @@ class Targets:
 
     def totals(self) -> Totals:
         """What this batch adds to the totals of its step."""
-        gaps = _rank_gaps(self.rank, self.instruction)
-        return Totals(self.instructions, Counter(gaps[gaps > 0].tolist()), int(self.tokens.sum()))
+        return Totals(self.instructions, Counter(pairs_of(self).distance.tolist()), int(self.tokens.sum()))
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,27 @@ def ranks_of(scores: Tensor) -> Tensor:
     return (scores[None, :] > scores[:, None]).sum(1)
 
 
-def _rank_gaps(rank: Tensor, instruction: Tensor) -> Tensor:
-    """Rank of the column less rank of the row, 0 where the two are no pair. Shape (responses, responses)."""
-    ranked = rank != UNRANKED
+class Pairs(NamedTuple):
+    """Numbers of the better and the worse response of each pair, and their rank distance. Each of shape (pairs,)."""
+
+    better: Tensor
+    worse: Tensor
+    distance: Tensor
+
+
+def pairs_of(targets: Targets) -> Pairs:
+    """Every pair of ranked candidates of one instruction that are no tie."""
+    rank, instruction, ranked = targets.rank, targets.instruction, targets.rank != UNRANKED
     pair = (instruction[:, None] == instruction[None, :]) & ranked[:, None] & ranked[None, :]
-    return torch.where(pair, rank[None, :] - rank[:, None], 0)
+    gaps = torch.where(pair, rank[None, :] - rank[:, None], 0)
+    better, worse = (gaps > 0).nonzero(as_tuple=True)
+    return Pairs(better, worse, gaps[better, worse])
 
 
 def _hinges(scores: Tensor, targets: Targets, margin: float) -> tuple[Tensor, Tensor, Tensor]:
     """Hinge, rank distance and score difference (better less worse) of every pair. Each of shape (pairs,)."""
-    gaps = _rank_gaps(targets.rank, targets.instruction)
-    better, worse = (gaps > 0).nonzero(as_tuple=True)
-    distance, lead = gaps[better, worse], scores[better] - scores[worse]
+    better, worse, distance = pairs_of(targets)
+    lead = scores[better] - scores[worse]
     return torch.relu(margin * distance - lead), distance, lead
 
 
@@ -197,6 +206,17 @@ def _reduce(hinge: Tensor, distance: Tensor, reduction: Reduction, totals: Total
     return (hinge / count[distance]).sum()
 
 
+def bradley_terry_loss(scores: Tensor, targets: Targets, totals: Totals | None = None) -> Tensor:
+    """-log σ(v_j - v_k) of ranks j < k: mean over an instruction's pairs, then over instructions.
+
+    That of reward models (Ouyang et al. 2022, Eq. 1); arguments as for `ranking_loss`. No pairs add nothing.
+    """
+    better, worse, _ = pairs_of(targets)
+    of = targets.instruction[better]
+    pairs = torch.bincount(of, minlength=targets.instructions)
+    return (softplus(scores[worse] - scores[better]) / pairs[of]).sum() / (totals or targets.totals()).instructions
+
+
 def mle_loss(logprobs: TokenLogprobs, targets: Targets, on: MleOn = "original", totals: Totals | None = None) -> Tensor:
     """Negative log-likelihood of the responses to imitate (Eq. 6), nats per token.
 
@@ -217,11 +237,9 @@ def mle_loss(logprobs: TokenLogprobs, targets: Targets, on: MleOn = "original", 
     if on == "all":
         return -logprobs.values.sum() / totals.tokens
     originals = torch.bincount(targets.instruction[targets.original], minlength=targets.instructions)
-    wrong = (originals != 1).nonzero().flatten().tolist()
-    if wrong:
-        raise ValueError(
-            f"instruction {wrong[0]} of the batch has {int(originals[wrong[0]])} original responses, not 1"
-        )
+    if wrong := (originals != 1).nonzero().flatten().tolist():
+        count = int(originals[wrong[0]])
+        raise ValueError(f"instruction {wrong[0]} of the batch has {count} original responses, not 1")
     scores = sequence_scores(logprobs, len(targets.rank))
     return -scores[targets.original].sum() / totals.instructions
 

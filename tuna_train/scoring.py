@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import log_softmax
 
 from tuna_eval.errors import ConfigError
@@ -42,11 +43,12 @@ def causal_lm(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def enable_packing(model: nn.Module) -> None:
+def enable_packing(model: nn.Module, *, lm_head: bool = True) -> None:
     """Gives a model the attention that packed rows need; ordinary calls of it work as before.
 
     Args:
         model: a causal language model of transformers, PEFT adapters or not; before it is wrapped for several devices.
+        lm_head: whether its LM head is to be used; a model with a scalar head has none.
 
     Raises:
         ConfigError: the model cannot be packed.
@@ -61,7 +63,7 @@ def enable_packing(model: nn.Module) -> None:
     adapters = getattr(model, "peft_config", {}).values()
     if any(adapter.is_prompt_learning for adapter in adapters):
         raise ConfigError("a prompt-learning adapter puts tokens of its own before the prompt", cure=_OFF)
-    if type(inner.get_output_embeddings()) is not nn.Linear:
+    if lm_head and type(inner.get_output_embeddings()) is not nn.Linear:
         head = type(inner.get_output_embeddings()).__name__
         raise ConfigError(f"the LM head is a {head}, not a plain linear layer", place="packing: on", cure=_OFF)
     register()
@@ -91,12 +93,12 @@ def response_logprobs(model: nn.Module, batch: Batch, budget: LogitsBudget | Non
         parts = [_packed(inner, row, budget) if row.layout else _padded(logits_of, row) for row in batch.rows]
         return torch.cat(parts)
 
-    with _ending_in(forward, inner):
+    with ending_in(forward, inner):
         return TokenLogprobs(model(), batch.response)
 
 
 @contextmanager
-def _ending_in(forward: Callable[..., Tensor], inner: nn.Module) -> Iterator[None]:
+def ending_in(forward: Callable[..., Tensor], inner: nn.Module) -> Iterator[None]:
     """While this lasts, calls end in `forward`: so the hooks of wrappers gather weights and reduce gradients."""
     own = vars(inner).get("forward")
     inner.forward = forward
@@ -115,8 +117,9 @@ def _padded(logits_of: Callable[..., Any], row: Row) -> Tensor:
     return logprobs.flatten(0, 1)[row.predicting, row.targets]
 
 
-def _packed(model: Any, row: Row, budget: LogitsBudget | None) -> Tensor:
-    hidden = model.base_model(
+def packed_states(model: Any, row: Row) -> Tensor:
+    """Last hidden states of a packed row under a model that `enable_packing` prepared. Shape (1, tokens, width)."""
+    states: Tensor = model.base_model(
         input_ids=row.ids,
         position_ids=row.positions,
         # A mask of four dimensions goes to the attention as it is, which spares building one nobody reads.
@@ -124,7 +127,14 @@ def _packed(model: Any, row: Row, budget: LogitsBudget | None) -> Tensor:
         use_cache=False,
         **{LAYOUT_ARGUMENT: row.layout},
     ).last_hidden_state
+    return states
+
+
+def _packed(model: Any, row: Row, budget: LogitsBudget | None) -> Tensor:
+    hidden = packed_states(model, row)
     head = model.get_output_embeddings()
+    if isinstance(head, FSDPModule):  # sharded apart from the model, and not called as a module here
+        head.unshard()
     if head.weight.ndim != 2:
         cure = f"{_OFF}, or shard with FSDP2 or ZeRO stage 2"
         raise ConfigError("the LM head's weight is scattered over processes (ZeRO stage 3)", cure=cure)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby, islice
-from typing import Any, overload
 
-from tuna_eval.errors import ConfigError, EngineError
+from tuna_eval.judge.asking import Asking, account
 from tuna_eval.judge.pairwise import JudgingProtocol
 from tuna_eval.judge.protocols import Ask, Judgment
 from tuna_eval.judge.templates import templates_sha256
-from tuna_eval.llm.engine import Deferred, Engine, SamplingParams
-from tuna_eval.llm.fitting import fits
-from tuna_eval.llm.prompts import FormatName, choose_format, render
+from tuna_eval.llm.engine import Engine, SamplingParams
+from tuna_eval.llm.prompts import choose_format
 from tuna_eval.schema import JSON, Completion, Prompt
 
-# Asks that one call of the engine gets. Between two calls the last replies are waited for, so more are faster; an
-# engine that tokenises beforehand holds them all, so fewer are smaller.
-CHUNK = 8192
+CHUNK = 8192  # asks of a round, see `Asking`
 
 
 class EngineComparer:
@@ -75,7 +69,7 @@ class EngineComparer:
 
     def prompts(self, asks: Sequence[Ask]) -> Sequence[Prompt]:
         """What would be sent, each prompt rendered when it is looked at."""
-        return _Prompts(self, asks, choose_format(self._format, self.engine))
+        return self._asking.prompts(asks)
 
     def compare(self, asks: Iterable[Ask]) -> Iterator[Judgment]:
         """See `Comparer.compare`. A prompt that is too long for the judge is not sent: its judgment is an "api_error".
@@ -87,82 +81,27 @@ class EngineComparer:
             DataError: a question lacks the reference answer that its prompt needs.
             EngineError: the judge fails for good.
         """
-        format = choose_format(self._format, self.engine)
-        limit = self.engine.max_prompt_tokens(self.max_new_tokens)
-        if limit is not None and limit <= 0:
-            raise ConfigError(
-                f"the judge's context leaves no room for a prompt beside replies of {self.max_new_tokens} tokens",
-                cure="lower the limit of the judge's replies, or use a judge with a longer context",
-            )
-        rest = iter(asks)
-        while chunk := list(islice(rest, None if isinstance(self.engine, Deferred) else CHUNK)):
-            calls: list[tuple[list[Ask], SamplingParams]] = []
-            chunk.sort(key=lambda ask: ask.repeat)  # stable: one call for each seed
-            for repeat, group in groupby(chunk, key=lambda ask: ask.repeat):
-                sent = []
-                for ask in group:
-                    if problem := self._too_long(ask, format, limit):
-                        yield Judgment(ask.pair.question.id, ask.order, ask.repeat, "api_error", reply=problem)
-                    else:
-                        sent.append(ask)
-                calls.append((sent, replace(self._params, seed=repeat)))
-            yield from self._judgments(calls, format)
+        for ask, reply in self._asking.replies(asks):
+            if isinstance(reply, str):
+                yield Judgment(ask.pair.question.id, ask.order, ask.repeat, "api_error", reply=reply)
+            else:
+                yield self._judgment(ask, reply)
 
-    def _judgments(self, calls: list[tuple[list[Ask], SamplingParams]], format: FormatName) -> Iterator[Judgment]:
-        if isinstance(self.engine, Deferred):
-            self.engine.submit([(_Prompts(self, sent, format), params) for sent, params in calls])
-        for sent, params in calls:
-            for reply in self.engine.generate(_Prompts(self, sent, format), params):
-                yield self._judgment(sent[reply.index], reply)
-
-    def _too_long(self, ask: Ask, format: FormatName, limit: int | None) -> str:
-        """Why a prompt does not fit; "" if it does, or if only the server can tell."""
-        encoder = self.engine.encoder
-        if limit is None or encoder is None:
-            return ""
-        prompt = self._prompt(ask, format)
-        if fits(prompt, limit, encoder):
-            return ""
-        tokens = len(encoder.encode(prompt))
-        problem = f"the judge's prompt has {tokens} tokens, and its context has room for {limit}"
-        return str(EngineError(problem, cure="use a judge with a longer context, or lower the limit of its replies"))
-
-    def _prompt(self, ask: Ask, format: FormatName) -> Prompt:
-        texts = self.protocol.prompt(ask.pair, ask.order)
-        return render(texts.user, format, self.engine, system=texts.system, as_is=True)
+    @property
+    def _asking(self) -> Asking[Ask]:
+        return Asking(
+            self.engine,
+            texts=lambda ask: self.protocol.prompt(ask.pair, ask.order),
+            seed=lambda ask: ask.repeat,
+            params=self._params,
+            format=self._format,
+            chunk=CHUNK,
+        )
 
     def _judgment(self, ask: Ask, reply: Completion) -> Judgment:
         question = ask.pair.question
-        tokens = len(reply.token_ids) if reply.completion_tokens is None and reply.token_ids else None
-        common: dict[str, Any] = {
-            "reply": reply.text,
-            "finish_reason": reply.finish_reason,
-            "served_model": reply.served_model,
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": tokens if reply.completion_tokens is None else reply.completion_tokens,
-        }
         if reply.finish_reason == "error":
-            return Judgment(question.id, ask.order, ask.repeat, "api_error", **common)
+            return Judgment(question.id, ask.order, ask.repeat, "api_error", **account(reply))
         found = self.protocol.read(reply.text, question, ask.order, reply.finish_reason)
-        return Judgment(question.id, ask.order, ask.repeat, found.state, found.scores, found.confidence, **common)
-
-
-class _Prompts(Sequence[Prompt]):
-    """The prompts of some asks, each rendered when it is looked at: an engine that sends them one by one holds few."""
-
-    def __init__(self, judge: EngineComparer, asks: Sequence[Ask], format: FormatName) -> None:
-        self._judge, self._asks, self._format = judge, asks, format
-
-    def __len__(self) -> int:
-        return len(self._asks)
-
-    @overload
-    def __getitem__(self, index: int) -> Prompt: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
-
-    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        if isinstance(index, slice):
-            return _Prompts(self._judge, self._asks[index], self._format)
-        return self._judge._prompt(self._asks[index], self._format)
+        outcome = (found.state, found.scores, found.confidence)
+        return Judgment(question.id, ask.order, ask.repeat, *outcome, **account(reply))

@@ -88,8 +88,25 @@ class OpenJudge:
         Raises:
             ConfigError: it is.
         """
-        if self.key_env and not os.environ.get(self.key_env, "").strip():
-            raise ConfigError("no key for the judge", place=self.key_env, cure="set it, or give --judge-base-url")
+        require_key(self.key_env)
+
+
+def require_key(variable: str) -> None:
+    """Raises a ConfigError if an environment variable is named that holds no key."""
+    if variable and not os.environ.get(variable, "").strip():
+        raise ConfigError("no key for the judge", place=variable, cure="set it, or give --judge-base-url")
+
+
+def key_variable(options: JudgeOptions, base_url: str | None) -> str:
+    """The environment variable without which a judge at this address does not answer; "" if none is known."""
+    return str(options.api.get("api_key_env", KEY_ENV)) if base_url == OPENAI else ""
+
+
+def open_judge_engine(options: JudgeOptions, asked: EngineOptions) -> Engine:
+    """The judge's engine, live or by the Batch API."""
+    if options.batch_folder is None:
+        return open_engine(asked)
+    return open_batch_engine(asked, options.batch_folder, options.announce)
 
 
 def describe_protocols() -> dict[str, str]:
@@ -119,18 +136,15 @@ def open_judge(options: JudgeOptions) -> OpenJudge:
         ConfigError: an option is out of range, unknown or does not fit the judge.
         DataError: the upstream prompts are not there.
     """
-    _check_ranges(options)
+    check_ranges(options)
     if options.protocol == "likelihood" and not options.judge.startswith(LIKELIHOOD):
         cure = f"write --judge {LIKELIHOOD}{options.judge or 'MODEL'}"
         raise ConfigError("only a likelihood judge has this protocol", place="--protocol likelihood", cure=cure)
     if options.judge.startswith(LIKELIHOOD):
         return _open_likelihood(options)
     protocol = _protocol(options)
-    engine_options = _engine_options(options, options.judge)
-    if options.batch_folder is None:
-        engine = open_engine(engine_options)
-    else:
-        engine = open_batch_engine(engine_options, options.batch_folder, options.announce)
+    engine_options = judge_engine_options(options, options.judge)
+    engine = open_judge_engine(options, engine_options)
     try:
         comparer = EngineComparer(
             engine,
@@ -140,12 +154,11 @@ def open_judge(options: JudgeOptions) -> OpenJudge:
             temperature=options.temperature,
             name=display_name(options.judge),
         )
-        price = _price(options, options.judge) if engine_options.base_url else None
+        price = judge_price(options, options.judge) if engine_options.base_url else None
     except BaseException:
         engine.close()
         raise
-    key_env = str(options.api.get("api_key_env", KEY_ENV)) if engine_options.base_url == OPENAI else ""
-    return OpenJudge(comparer, protocol, engine, price, key_env)
+    return OpenJudge(comparer, protocol, engine, price, key_variable(options, engine_options.base_url))
 
 
 def _open_likelihood(options: JudgeOptions) -> OpenJudge:
@@ -153,11 +166,11 @@ def _open_likelihood(options: JudgeOptions) -> OpenJudge:
     if options.repeats > 1:
         raise ConfigError("a likelihood judge never changes its mind", place="--judge-repeats", cure="leave it out")
     model = options.judge.removeprefix(LIKELIHOOD)
-    engine_options = _engine_options(options, model)
+    engine_options = judge_engine_options(options, model)
     engine = open_engine(engine_options)
     try:
         comparer = LikelihoodComparer(engine, rules, name=LIKELIHOOD + display_name(model))
-        price = _price(options, model) if engine_options.base_url else None
+        price = judge_price(options, model) if engine_options.base_url else None
     except BaseException:
         engine.close()
         raise
@@ -192,7 +205,8 @@ def _protocol(options: JudgeOptions) -> JudgingProtocol:
     )
 
 
-def _check_ranges(options: JudgeOptions) -> None:
+def check_ranges(options: JudgeOptions) -> None:
+    """Raises a ConfigError for a number that is out of range."""
     if options.repeats < 1:
         raise ConfigError(f"--judge-repeats {options.repeats} asks nothing", cure="give 1 or more")
     temperature, limit = options.temperature, options.max_new_tokens
@@ -204,7 +218,8 @@ def _check_ranges(options: JudgeOptions) -> None:
         )
 
 
-def _engine_options(options: JudgeOptions, model: str) -> EngineOptions:
+def judge_engine_options(options: JudgeOptions, model: str) -> EngineOptions:
+    """The engine of a judge: a server's chat endpoint for one that writes, failures of single requests yielded."""
     base_url = options.base_url
     if base_url is None and options.engine in ("auto", "api") and price_of(model) and not Path(model).exists():
         base_url = OPENAI
@@ -214,6 +229,7 @@ def _engine_options(options: JudgeOptions, model: str) -> EngineOptions:
     return replace(asked, kind=choose_engine(asked).kind)
 
 
-def _price(options: JudgeOptions, model: str) -> Price | None:
+def judge_price(options: JudgeOptions, model: str) -> Price | None:
+    """What the judge costs by the options or the price list; None if that is not known."""
     api = options.api
     return effective_price(model, api.get("price_per_million_input"), api.get("price_per_million_output"))

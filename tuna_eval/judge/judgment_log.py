@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 from tuna_eval.disk import appending, drop_torn_line, json_line, parse_line
 from tuna_eval.errors import DataError
+from tuna_eval.judge.line_index import LineIndex, whole_lines
 from tuna_eval.judge.protocols import Judgment, Order, Question
 from tuna_eval.judge.report import JudgeUsage
-
-_NOT_MADE = -1
 
 
 class JudgmentLog:
@@ -29,8 +26,7 @@ class JudgmentLog:
     def __init__(self, file: Path, questions: Sequence[Question], pairs: Mapping[str, str] | None = None) -> None:
         self.file, self.pairs = file, pairs
         self._row = {question.id: row for row, question in enumerate(questions)}
-        # Byte offset of each question's line by order and repeat; one that failed is stored as its complement less one.
-        self._offsets: dict[tuple[Order, int], array[int]] = {}
+        self._index: LineIndex[tuple[Order, int]] = LineIndex(len(questions))
         self.usage = JudgeUsage()
 
     def read(self, *, repair: bool = False) -> None:
@@ -43,35 +39,29 @@ class JudgmentLog:
             DataError: a line is no judgment, or one of a question that was not asked.
             StoreError: the torn line cannot be dropped.
         """
-        self._offsets, self.usage = {}, JudgeUsage()
+        self._index, self.usage = LineIndex(len(self._row)), JudgeUsage()
         if not self.file.exists():
             return
         if repair:
             drop_torn_line(self.file)
         with self.file.open("rb") as stream:
-            for number, offset, line in _whole_lines(stream):
+            for number, offset, line in whole_lines(stream):
                 judgment, pair = _parsed(line, f"{self.file}:{number}")
                 self._enter(judgment, pair, offset)
 
     def is_made(self, id: str, order: Order, repeat: int) -> bool:
         """Whether a judgment is there and did not fail on the way to the judge."""
-        offsets = self._offsets.get((order, repeat))
-        return offsets is not None and offsets[self._row[id]] >= 0
+        return self._index.is_made((order, repeat), self._row[id])
 
     def of(self, questions: Sequence[Question]) -> Iterator[tuple[Question, list[Judgment]]]:
         """Each question with its judgments, failed ones included, one question in memory at a time."""
-        if not self._offsets:
+        if not self._index:
             yield from ((question, []) for question in questions)
             return
         with self.file.open("rb") as stream:
             for question in questions:
-                row, found = self._row[question.id], []
-                for offsets in self._offsets.values():
-                    offset = offsets[row]
-                    if offset != _NOT_MADE:
-                        stream.seek(offset if offset >= 0 else -offset - 2)
-                        found.append(_parsed(stream.readline(), str(self.file))[0])
-                yield question, found
+                lines = self._index.lines(self._row[question.id], stream)
+                yield question, [_parsed(line, str(self.file))[0] for line in lines]
 
     @contextmanager
     def appender(self) -> Iterator[Callable[[Judgment], None]]:
@@ -85,7 +75,7 @@ class JudgmentLog:
         seen: set[tuple[str, Order, int]] = set()
         for file in others:
             with file.open("rb") as stream:
-                for number, _, line in _whole_lines(stream):
+                for number, _, line in whole_lines(stream):
                     judgment, pair = _parsed(line, f"{file}:{number}")
                     key = judgment.id, judgment.order, judgment.repeat
                     if judgment.state == "api_error" or not pair or known.get(judgment.id) != pair or key in seen:
@@ -108,19 +98,7 @@ class JudgmentLog:
         self.usage.enter(judgment)
         if self.pairs is not None and pair and pair != self.pairs[judgment.id]:
             return
-        key = judgment.order, judgment.repeat
-        if key not in self._offsets:
-            self._offsets[key] = array("q", [_NOT_MADE]) * len(self._row)
-        self._offsets[key][row] = -offset - 2 if judgment.state == "api_error" else offset
-
-
-def _whole_lines(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Number, offset and bytes of each line; what stands after the last newline is a write that a crash interrupted."""
-    offset = 0
-    for number, line in enumerate(stream, 1):
-        if line.strip() and line.endswith(b"\n"):
-            yield number, offset, line
-        offset += len(line)
+        self._index.enter((judgment.order, judgment.repeat), row, offset, is_failed=judgment.state == "api_error")
 
 
 def _parsed(line: bytes, place: str) -> tuple[Judgment, str]:

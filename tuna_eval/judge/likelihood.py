@@ -7,9 +7,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice, pairwise
+from itertools import islice
 
 from tuna_eval.errors import DataError, EngineError
+from tuna_eval.judge.likelihood_ranking import rank_by_pairs
 from tuna_eval.judge.protocols import BOTH_ORDERS, Ask, Judgment, Order, Pair, Question, Ranking, State
 from tuna_eval.judge.templates import Templates, own_templates, templates_sha256
 from tuna_eval.judge.verdicts import combine_probabilities
@@ -173,31 +174,20 @@ class LikelihoodComparer:
     def rank(self, instruction: str, responses: Sequence[str]) -> Ranking:
         """Orders responses by the mean probability of being better than another one, over all others and both orders.
 
-        Equal responses keep their order; the confidence is "low" if the tolerance makes ties of two neighbours.
+        Equal means are ties; the confidence is "low" if the tolerance makes ties of two neighbours.
 
         Raises:
             EngineError: the engine cannot score, or a prompt cannot be made to fit.
             ValueError: fewer than two responses.
         """
-        if len(responses) < 2:
-            raise ValueError(f"ranking needs two responses or more, got {len(responses)}")
-        question = Question("", "", instruction)
-        pairs = {f"{i} {j}": (i, j) for i, j in combinations(range(len(responses)), 2)}
-        asks = (
-            Ask(Pair(replace(question, id=key), responses[i], responses[j]), order)
-            for key, (i, j) in pairs.items()
-            for order in BOTH_ORDERS
-        )
-        found: list[list[float]] = [[] for _ in responses]
-        for judgment in self.compare(asks):
-            if judgment.scores is None:
-                raise EngineError(judgment.reply)
-            for place, probability in zip(pairs[judgment.id], judgment.scores, strict=True):
-                found[place].append(probability)
-        means = tuple(math.fsum(values) / len(values) for values in found)
-        order = sorted(range(len(means)), key=lambda place: -means[place])
-        gaps = [means[better] - means[worse] for better, worse in pairwise(order)]
-        return Ranking(tuple(order), means, "high" if min(gaps) > self.rules.tolerance else "low")
+        (found,) = self.rank_many([(instruction, responses)])
+        if isinstance(found, Judgment):
+            raise EngineError(found.reply)
+        return found
+
+    def rank_many(self, items: Sequence[tuple[str, Sequence[str]]]) -> list[Ranking | Judgment]:
+        """As `rank`, of many instructions; a judgment that could not be had stands in place of its ranking."""
+        return rank_by_pairs(self.compare, items, self.rules.tolerance)
 
     def _logprobs(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, tuple[float, float]]]:
         """log p of the two verdicts, as soon as both are there, each with the position of its prompt."""

@@ -107,7 +107,7 @@ def read_review(reply: str, question: str = "") -> Reading | None:
         reply: the judge's text; reasoning in <think> tags is no part of the review.
         question: the text that was asked, whose numbers are not taken for scores.
     """
-    text = _without_reasoning(reply)
+    text = without_reasoning(reply)
     given = {(float(a), float(b)) for a, b in _NUMBERS_SIDE_BY_SIDE.findall(question)}
     found = [r for r in (_first_line(text, given), _last_labelled(text), _last_bracketed(text, given)) if r]
     if not found:
@@ -116,7 +116,8 @@ def read_review(reply: str, question: str = "") -> Reading | None:
     return replace(found[0], confidence="low") if contradicted else found[0]
 
 
-def _without_reasoning(reply: str) -> str:
+def without_reasoning(reply: str) -> str:
+    """What a reasoning model says after its <think> tags; nothing if it never came out of them."""
     if "</think>" in reply:
         return reply.rpartition("</think>")[2]
     return "" if reply.lstrip().startswith("<think>") else reply
@@ -200,7 +201,7 @@ def read_marks(reply: str, question: str = "") -> Reading | None:
     Marks are "[[A]]", "[[B]]", "[[C]]" and "[[tie]]" in upper or lower case. Without any, a last line that is only
     "[A]", "[B]" or "[C]" is read with low confidence; so is a mark with text below it, or with another above it.
     """
-    lines = [line for line in map(_plain, _without_reasoning(reply).split("\n")) if line]
+    lines = [line for line in map(_plain, without_reasoning(reply).split("\n")) if line]
     marked = [(number, {_MARKS[m.lower()] for m in _MARK.findall(line)}) for number, line in enumerate(lines)]
     marked = [(number, marks) for number, marks in marked if marks]
     if not marked:
@@ -218,7 +219,7 @@ _REFUSAL = re.compile(
     r"as an ai(?:\s+language)?(?:\s+(?:model|assistant))?,?\s*)?"
     r"i(?:['’]m\s+(?:unable|not able)|\s+(?:can(?:not|['’]t)|won['’]t|will not|must decline|decline|"
     r"am (?:unable|not able)|do not feel comfortable))(?:\s+to)?\s*"
-    r"(?:assist|help|comply|evaluat|compar|rat(?:e|ing)|judg|provid|fulfil|complet|answer|continu|engag|discuss|review|"
+    r"(?:assist|help|comply|evaluat|compar|rat(?:e|ing)|rank|judg|provid|fulfil|complet|answer|continu|engag|discuss|review|"
     r"participat)",
     re.IGNORECASE,
 )
@@ -229,5 +230,5 @@ def is_refusal(reply: str) -> bool:
 
     Cautious on purpose: a refusal that is not recognised counts as unparsable, which is not counted either.
     """
-    text = _without_reasoning(reply)
+    text = without_reasoning(reply)
     return not reply.strip() or bool(_REFUSAL.match(text))

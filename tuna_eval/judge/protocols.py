@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, get_args
@@ -109,21 +110,35 @@ class Verdict:
     judgments: tuple[Judgment, ...]
 
 
+def levels_to_ranks(levels: Sequence[float | None]) -> tuple[int | None, ...]:
+    """Competition ranks: of each level the number of lower ones, so that ties leave the next ranks free; None stays."""
+    known = sorted(level for level in levels if level is not None)
+    return tuple(None if level is None else bisect_left(known, level) for level in levels)
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """An order of the responses to one instruction.
 
     Attributes:
-        order: positions of the responses in the call, best first, each exactly once; None if none could be read.
+        order: positions of the responses in the call, best first, each at most once, ties in the order of the call;
+            None if none could be read.
         scores: one per response, in the order of the call; None where the ranker gives none.
         confidence: how plainly the order was spelled.
         reply: the raw text; "" for a ranker that writes none.
+        ranks: of each response, in the order of the call: 0 for the best, equal for ties, which leave the next ranks
+            free; None for a response that was left out. Given by the order where a ranker has no ties; None with it.
     """
 
     order: tuple[int, ...] | None
     scores: tuple[float, ...] | None = None
     confidence: Confidence = "high"
     reply: str = ""
+    ranks: tuple[int | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.ranks is None and self.order is not None:
+            object.__setattr__(self, "ranks", tuple(self.order.index(place) for place in range(len(self.order))))
 
 
 class VerdictRules(Protocol):

@@ -17,6 +17,7 @@ from tuna_eval.judge.bias import (
     longer_preference,
     win_rate_by_length,
 )
+from tuna_eval.judge.list_judgments import ListJudgment
 from tuna_eval.judge.protocols import BOTH_ORDERS, Judgment, Order, Question, Verdict
 from tuna_eval.judge.significance import NetWins, net_wins
 from tuna_eval.judge.verdicts import Tally, tally, tally_by_category
@@ -146,7 +147,7 @@ class JudgeUsage:
     uncounted: int = 0
     served_models: dict[str, int] = field(default_factory=dict)
 
-    def enter(self, judgment: Judgment) -> None:
+    def enter(self, judgment: Judgment | ListJudgment) -> None:
         """Adds one reply."""
         self.judgments += 1
         counts = judgment.prompt_tokens, judgment.completion_tokens

@@ -17,7 +17,7 @@ from tuna_eval.errors import DataError
 Templates = Mapping[str, "JudgeTemplate"]
 
 _FIELDS = {"question", "answer_1", "answer_2", "reference"}
-_OWN = Path(__file__).parent / "prompts"
+OWN = Path(__file__).parent / "prompts"
 
 # Where a data folder may hold FastChat's file: fetched, copied, or in a clone.
 REVIEW_FILES = (
@@ -87,12 +87,24 @@ def own_templates(protocol: str) -> Templates:
     Raises:
         DataError: the file is broken, or there is none.
     """
-    file = _OWN / f"{protocol}.yaml"
+    file = OWN / f"{protocol}.yaml"
+    return {kind: _checked(texts.system, texts.user, str(file)) for kind, texts in read_texts(file).items()}
+
+
+def read_texts(file: Path) -> dict[str, JudgePrompt]:
+    """The system and user texts of a file of judge prompts, by kind; their fields are not looked at yet.
+
+    Raises:
+        DataError: the file is broken, or there is none.
+    """
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return {kind: _checked(texts["system"], texts["user"], str(file)) for kind, texts in raw.items()}
+        texts = {kind: JudgePrompt(each["system"], each["user"]) for kind, each in raw.items()}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as fault:
         raise DataError(f"cannot read these judge prompts: {fault!r}", place=str(file)) from fault
+    if not all(isinstance(text, str) for each in texts.values() for text in (each.system, each.user)):
+        raise DataError("system and user must be texts", place=str(file))
+    return texts
 
 
 def upstream_review_templates(folder: Path) -> Templates:
@@ -132,20 +144,23 @@ def upstream_pairwise_templates(folder: Path) -> Templates:
     return _complete(found, set(kinds.values()), file)
 
 
-def templates_sha256(templates: Templates) -> str:
+def templates_sha256(templates: Mapping[str, JudgeTemplate | JudgePrompt]) -> str:
     """Hash of all texts of a protocol, for signatures and keys: 64 hex digits."""
     texts = {kind: [template.system, template.user] for kind, template in templates.items()}
     return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
 
-def _checked(system: str, user: str, place: str) -> JudgeTemplate:
-    """A template whose fields are the known ones and include the question and both answers."""
-    if not isinstance(system, str) or not isinstance(user, str):
-        raise DataError("system and user must be texts", place=place)
+def fields_of(user: str, place: str) -> set[str]:
+    """The replacement fields of a user text; DataError if it is no format string."""
     try:
-        fields = set(_fields(user))
+        return set(_fields(user))
     except ValueError as fault:
         raise DataError(f"not a prompt template ({fault}): {user!r:.60}", place=place) from fault
+
+
+def _checked(system: str, user: str, place: str) -> JudgeTemplate:
+    """A template whose fields are the known ones and include the question and both answers."""
+    fields = fields_of(user, place)
     if not _FIELDS - {"reference"} <= fields <= _FIELDS:
         problem = f"a judge prompt has the fields {', '.join(sorted(fields)) or 'none'}"
         raise DataError(problem, place=place, cure=f"expected {', '.join(sorted(_FIELDS))} (the last is optional)")

@@ -214,7 +214,7 @@ class ApiEngine:
             "model": self.options.model,
             "temperature": params.temperature,
             "top_p": 1.0 if greedy else params.top_p,
-            "seed": params.seed,
+            "seed": params.of(prompt).seed,
         }
         if params.stop:
             body["stop"] = list(params.stop)

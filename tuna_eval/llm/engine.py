@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from tuna_eval.errors import ConfigError
@@ -19,7 +19,7 @@ class SamplingParams:
         max_new_tokens: limit of generated tokens, >= 1.
         temperature: 0 is greedy decoding.
         top_p: nucleus mass in (0, 1]; ignored when greedy.
-        seed: of the sampler; ignored when greedy.
+        seed: of the sampler, for prompts that bring none of their own; ignored when greedy.
         stop: strings that end the reply; they are not part of it.
 
     Raises:
@@ -35,6 +35,10 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"a temperature of {self.temperature:g}", cure="use 0 or more")
+
+    def of(self, prompt: Prompt) -> SamplingParams:
+        """The parameters for one prompt of a call: these, with the prompt's own seed if it has one."""
+        return self if prompt.seed is None else replace(self, seed=prompt.seed)
 
 
 class TextEncoder(Protocol):

@@ -32,6 +32,7 @@ class Row:
     Attributes:
         index: position of the prompt in the call.
         prompt: token ids.
+        seed: of its sampler; ignored when greedy.
         tokens: generated so far.
         logprobs: log-probability of each, nats.
         finish_reason: "stop" or "length"; empty while unfinished.
@@ -39,6 +40,7 @@ class Row:
 
     index: int
     prompt: list[int]
+    seed: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str = ""
@@ -55,7 +57,7 @@ class TokenChooser:
     def __init__(self, rows: Sequence[Row], params: SamplingParams, steps: int) -> None:
         self.params = params
         self.logprobs: list[torch.Tensor] = []
-        self._draws = None if params.temperature == 0 else _draws(rows, params, steps)
+        self._draws = None if params.temperature == 0 else _draws(rows, steps)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The scores to take the maximum of, given raw logits; both of shape (rows, vocabulary)."""
@@ -81,13 +83,13 @@ class TokenChooser:
         return order.gather(-1, torch.minimum(rank, nucleus - 1))
 
 
-def _draws(rows: Sequence[Row], params: SamplingParams, steps: int) -> torch.Tensor:
+def _draws(rows: Sequence[Row], steps: int) -> torch.Tensor:
     """Uniform numbers in [0, 1), shape (rows, steps): those of the steps that come next."""
     import torch
 
     drawn = []
     for row in rows:
-        key = hashlib.sha256(f"{params.seed}:{row.prompt}".encode()).digest()
+        key = hashlib.sha256(f"{row.seed}:{row.prompt}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "big"))
         done = len(row.tokens)
         drawn.append(torch.rand(done + steps, generator=generator, dtype=torch.float64)[done:])

@@ -141,7 +141,7 @@ class HFEngine:
         self._check_vocabulary(encoded)
         decoder = Decoder(model, params, self.encoder.stop_ids, self.encoder.decode)
         limits = batch_limits(model, self._batch_size)
-        waiting = [Row(index, ids) for index, ids in enumerate(encoded)]
+        waiting = [Row(i, ids, params.of(prompts[i]).seed) for i, ids in enumerate(encoded)]
         while waiting:
             batches = plan_batches(
                 [row.prompt + row.tokens for row in waiting],
@@ -173,7 +173,7 @@ class HFEngine:
         model = self._load()
         self._check_vocabulary([*prompts, *continuations])
         joined = [prompts[i] + continuations[i] for i in asked]
-        for batch in plan_batches(joined, batch_limits(model, self._batch_size)):
+        for batch in plan_batches(joined, batch_limits(model, self._batch_size, logits=True)):
             indices = [asked[position] for position in batch]
             yield from self._score(indices, prompts, continuations)
 

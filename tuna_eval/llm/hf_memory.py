@@ -25,11 +25,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def batch_limits(model: Any, batch_size: int | None) -> BatchLimits:
+def batch_limits(model: Any, batch_size: int | None, *, logits: bool = False) -> BatchLimits:
     """The batch that fits in the memory that is free now; `batch_size` rows of any length if that is given.
 
-    Counts, per token, the keys and values of all layers and the widest activations of one layer; half of the free
-    memory is left for copies and for other processes.
+    Counts, per token, the keys and values of all layers, the widest activations of one layer, and with `logits` those
+    of the whole vocabulary; half of the free memory is left for copies and for other processes.
     """
     if batch_size is not None:
         return BatchLimits(batch_size, 1 << 62)
@@ -40,6 +40,8 @@ def batch_limits(model: Any, batch_size: int | None) -> BatchLimits:
     keys_and_values = 2 * config.num_hidden_layers * kv_heads * head_size
     activations = 16 * config.hidden_size  # attention's tensors, and a feed-forward layer 4 to 8 times as wide
     per_token = (2 * keys_and_values + activations) * model.dtype.itemsize
+    if logits:
+        per_token += config.vocab_size * (model.dtype.itemsize + 3 * 4)  # and three copies in float32: see hf_scoring
     tokens = _free_bytes(model.device) // 2 // per_token
     return BatchLimits(CPU_ROWS if model.device.type == "cpu" else GPU_ROWS, max(1, tokens))
 

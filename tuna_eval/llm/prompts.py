@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from tuna_eval.errors import ConfigError
-from tuna_eval.llm.engine import Engine
+from tuna_eval.llm.engine import ChatRenderer
 from tuna_eval.schema import Prompt
 
 FormatName = Literal["alpaca", "chat", "plain"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
+
+class RendersChat(Protocol):
+    """What a format asks of a model: its chat template. Engines and their tokenizers have it."""
+
+    @property
+    def chat(self) -> ChatRenderer | None:
+        """Renders one user turn; None for a model without a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ ALPACA = PromptTemplate(
 PLAIN = PromptTemplate(name="plain", without_input="{instruction}", with_input="{instruction}\n{input}")
 
 
-def choose_format(requested: str, engine: Engine) -> FormatName:
+def choose_format(requested: str, engine: RendersChat) -> FormatName:
     """The format to use: `requested`, or for "auto" chat if the model has a chat template, else alpaca.
 
     Raises:
@@ -68,7 +76,7 @@ def choose_format(requested: str, engine: Engine) -> FormatName:
     raise ConfigError(f"unknown prompt format {requested!r}", place="--format", cure=f"use one of {allowed}")
 
 
-def render(text: str, format: FormatName, engine: Engine, system: str = "", *, as_is: bool = False) -> Prompt:
+def render(text: str, format: FormatName, engine: RendersChat, system: str = "", *, as_is: bool = False) -> Prompt:
     """The rendered prompt for a source text: as it is in the plain format, else without white space around it.
 
     Args:
@@ -89,3 +97,19 @@ def render(text: str, format: FormatName, engine: Engine, system: str = "", *, a
         return Prompt(engine.chat(text, system), has_special_tokens=True, system=system)
     above = f"{system}\n\n" if system else ""
     return Prompt((PLAIN if format == "plain" else ALPACA).render(above + text))
+
+
+def render_instruction(
+    instruction: str, input: str, format: FormatName, engine: RendersChat, system: str = ""
+) -> Prompt:
+    """The rendered prompt for an instruction and its input ("" for none), as models are trained on it.
+
+    An input has its own place in the Alpaca format and follows the instruction in others; see `render`.
+
+    Raises:
+        ConfigError: "chat" for a model without a template.
+    """
+    if format == "alpaca":
+        above = f"{system}\n\n" if system else ""
+        return Prompt(ALPACA.render(above + instruction.strip(), input.strip()))
+    return render(PLAIN.render(instruction, input), format, engine, system)

@@ -15,10 +15,21 @@ from tuna_eval.schema import JSON, Completion, ContinuationRequest, Continuation
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Answers `reply` to every prompt that contains `contains`; "" is in every prompt."""
+    """Answers `reply` to every prompt that contains `contains`; "" is in every prompt.
+
+    Where a rule has `samples` and the temperature is not 0, the prompt and its seed choose one of them instead.
+    """
 
     reply: str
     contains: str = ""
+    samples: tuple[str, ...] = ()
+
+    def answer(self, prompt: Prompt, params: SamplingParams) -> str:
+        """The reply to a prompt that fits."""
+        if not self.samples or params.temperature == 0:
+            return self.reply
+        key = f"{params.of(prompt).seed}:{params.temperature}:{prompt.text}"
+        return self.samples[int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % len(self.samples)]
 
 
 class ScriptedEngine:
@@ -26,7 +37,7 @@ class ScriptedEngine:
 
     Args:
         rules: tried in order.
-        logprob: log p(continuation | prompt) in nats, for `score`; None if the script knows no probabilities.
+        logprob: log p(continuation | prompt) in nats; None if the script knows no probabilities.
         encoder: a tokenizer, where prompts are to be counted.
         context_length: tokens of prompt and reply together; None is unlimited.
     """
@@ -53,7 +64,7 @@ class ScriptedEngine:
 
     def fingerprint(self) -> Mapping[str, JSON]:
         """See `Engine.fingerprint`."""
-        script = json.dumps([[r.contains, r.reply] for r in self.rules])
+        script = json.dumps([[r.contains, r.reply, *([list(r.samples)] if r.samples else [])] for r in self.rules])
         return {"engine": self.name, "script_sha256": hashlib.sha256(script.encode()).hexdigest()}
 
     def load(self) -> None:
@@ -62,7 +73,9 @@ class ScriptedEngine:
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
         """See `Engine.generate`; the replies are as long as the script says, whatever the token limit."""
         for index, prompt in enumerate(prompts):
-            yield Completion(index, self._reply(prompt.text), None, "stop", None, None)
+            reply = self._rule(prompt.text).answer(prompt, params)
+            logprob = self._logprob(prompt.text, reply) if self._logprob else None
+            yield Completion(index, reply, None, "stop", logprob, None)
 
     def score(self, requests: Sequence[ContinuationRequest]) -> Iterator[ContinuationScore]:
         """See `Engine.score`."""
@@ -75,10 +88,10 @@ class ScriptedEngine:
     def close(self) -> None:
         """Nothing to free."""
 
-    def _reply(self, text: str) -> str:
+    def _rule(self, text: str) -> Rule:
         for rule in self.rules:
             if rule.contains in text:
-                return rule.reply
+                return rule
         raise EngineError(
             f"the script has no reply to {text[:60]!r}",
             cure='end it with a rule without "contains", which fits every prompt',
@@ -86,7 +99,7 @@ class ScriptedEngine:
 
 
 def read_script(file: Path) -> list[Rule]:
-    """Rules from JSON Lines, one {"reply": ..., "contains": ...} a line.
+    """Rules from JSON Lines, one {"reply": ..., "contains": ..., "samples": [...]} a line.
 
     Raises:
         DataError: names the file and line that is not such an object.
@@ -102,8 +115,9 @@ def read_script(file: Path) -> list[Rule]:
         if not line.strip():
             continue
         try:
-            rules.append(Rule(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            values = json.loads(line)
+            rules.append(Rule(**{**values, "samples": tuple(values.get("samples", ()))}))
+        except (ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 "not a rule", place=f"{file}:{number}", cure='write {"reply": "text", "contains": "part of the prompt"}'
             ) from error

@@ -127,13 +127,15 @@ class VllmEngine:
         self._start()
 
     def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
-        """See `Engine.generate`. When sampling, a prompt's seed depends on its tokens and `params.seed` alone.
+        """See `Engine.generate`. When sampling, a reply depends on its prompt's tokens and its seed alone.
 
         Raises:
             EngineError: also for a prompt that leaves no room for a reply.
         """
         rows = self.encoder.encode_batch(prompts)
-        for index, output in self._run(rows, lambda row: decoding_params(row, params, self.encoder.stop_ids)):
+        for index, output in self._run(
+            rows, lambda i: decoding_params(rows[i], params.of(prompts[i]), self.encoder.stop_ids)
+        ):
             reply = output.outputs[0]
             ids = tuple(reply.token_ids)
             said = ids[:-1] if ids and ids[-1] in self.encoder.stop_ids else ids
@@ -165,7 +167,7 @@ class VllmEngine:
                 raise EngineError("a continuation of nothing has no probability", cure="give a prompt")
             else:
                 asked.append(index)
-        for position, output in self._run([heads[i] + tails[i] for i in asked], lambda row: scoring_params()):
+        for position, output in self._run([heads[i] + tails[i] for i in asked], lambda _: scoring_params()):
             index = asked[position]
             entries = output.prompt_logprobs[len(heads[index]) :]
             chosen = [entry[token] for entry, token in zip(entries, tails[index], strict=True)]
@@ -181,7 +183,7 @@ class VllmEngine:
         self._llm = VllmEngine._running = None
         gc.collect()
 
-    def _run(self, rows: Sequence[list[int]], sampling: Callable[[list[int]], Any]) -> Iterator[tuple[int, Any]]:
+    def _run(self, rows: Sequence[list[int]], sampling: Callable[[int], Any]) -> Iterator[tuple[int, Any]]:
         """Hands over all rows, those with a common prefix side by side, and yields vLLM's outputs as they finish,
         each with the position of its row."""
         for index, row in enumerate(rows):
@@ -202,7 +204,7 @@ class VllmEngine:
             for index in sorted(range(len(rows)), key=rows.__getitem__):
                 name = str(self._count)
                 self._count += 1
-                self._add(engine, name, rows[index], sampling(rows[index]))
+                self._add(engine, name, rows[index], sampling(index))
                 waiting[name] = index
             while waiting:
                 for output in self._step(engine):

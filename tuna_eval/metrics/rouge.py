@@ -2,7 +2,8 @@
 
 The only home of the project's ROUGE settings: the Super-NI score and the diversity filter of training both come here.
 Three engines give equal floats: "rouge-score-rs" (native, on all cores, the extra `fast`), "python" (below) and
-"rouge-score" (the reference). Texts without a letter a-z or a digit have no tokens and score 0 with any other.
+"rouge-score" (the reference). Texts without a letter a-z or a digit have no tokens and score 0 with any other, unless
+the "unicode" tokenizer is asked for (`words.py`), which has a signature of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, Literal, get_args
 
 from tuna_eval.errors import ConfigError
 from tuna_eval.metrics.signature import signature
+from tuna_eval.metrics.words import visible_words
 
+RougeTokenizer = Literal["rouge-score", "unicode"]
 RougeImplementation = Literal["rouge-score-rs", "python", "rouge-score"]
 ROUGE_IMPLEMENTATIONS: tuple[RougeImplementation, ...] = get_args(RougeImplementation)
 
@@ -72,9 +75,13 @@ def rouge_engine(requested: str = "auto") -> RougeEngine:
     raise ConfigError(f"unknown engine {requested!r}", place="ROUGE engine", cure=f"use one of {allowed}")
 
 
-def rouge_signatures(*, stemmer: bool = True, engine: str = "auto") -> dict[str, str]:
-    """The signatures of `best_rouge` with these settings, by metric name ("rouge1", "rougeL")."""
+def rouge_signatures(
+    *, stemmer: bool = True, engine: str = "auto", tokenizer: RougeTokenizer = "rouge-score"
+) -> dict[str, str]:
+    """The signatures of scores with these settings, by metric name ("rouge1", "rougeL")."""
     settings = {"stem": "yes" if stemmer else "no", "refs": "max"}
+    if tokenizer != "rouge-score":
+        settings["tok"] = tokenizer
     release = rouge_engine(engine).release
     return {metric: signature(metric, settings, implementation=release) for metric in ("rouge1", "rougeL")}
 
@@ -112,6 +119,23 @@ def best_rouge(
 def rouge_l(prediction: str, reference: str, *, stemmer: bool = True, engine: str = "auto") -> float:
     """ROUGE-L F1 of two texts, 0..1; the same either way round. For many pairs `best_rouge` is faster."""
     return best_rouge([prediction], [[reference]], stemmer=stemmer, engine=engine)[0].rougeL
+
+
+def rouge_l_of_pairs(
+    pairs: Sequence[tuple[str, str]],
+    *,
+    stemmer: bool = True,
+    engine: str = "auto",
+    tokenizer: RougeTokenizer = "rouge-score",
+) -> list[float]:
+    """ROUGE-L F1 of each pair of texts, 0..1. One call for many pairs is what makes it fast.
+
+    Raises:
+        ConfigError: see `rouge_engine`.
+    """
+    if tokenizer == "unicode":
+        pairs = [(visible_words(first), visible_words(second)) for first, second in pairs]
+    return [score.rougeL for score in _SCORERS[rouge_engine(engine).name](pairs, stemmer)]
 
 
 def pairwise_rouge_l(

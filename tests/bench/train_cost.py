@@ -1,0 +1,145 @@
+"""What a ranking step costs: over the number of candidates, packed and padded, and in memory on a large vocabulary.
+
+`make bench-train` runs it after the comparison with the released step; each memory figure is of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.bench.record import record
+from tuna_train.losses import objective
+from tuna_train.packing import TokenizedInstruction, collate
+from tuna_train.scoring import enable_packing, response_logprobs
+
+FIGURE = Path(__file__).resolve().parents[2] / "results" / "figures" / "train_cost.svg"
+PROMPT, RESPONSE = 256, 64  # tokens
+NUMBERS = (1, 2, 3, 4, 6, 8)
+OKABE_ITO = {"packed": "#0072B2", "padded": "#D55E00"}
+
+
+def instruction(candidates: int, vocabulary: int, seed: int) -> TokenizedInstruction:
+    """Random tokens; the first candidate is the original response."""
+    random = np.random.default_rng(seed)
+    draw = lambda length: random.integers(3, vocabulary, length).tolist()  # noqa: E731
+    responses = [draw(RESPONSE) for _ in range(candidates)]
+    return TokenizedInstruction(str(seed), draw(PROMPT), responses, range(candidates), 0)
+
+
+def step(model: Any, instructions: Sequence[TokenizedInstruction], *, packed: bool) -> float:
+    """Forward and backward of one ranking step; seconds."""
+    start = time.perf_counter()
+    batch = collate(instructions, packed=packed)
+    objective(response_logprobs(model, batch), batch.wanted).total.backward()
+    return time.perf_counter() - start
+
+
+def seconds_by_candidates(repeats: int) -> dict[str, list[float]]:
+    """Seconds of a step of one instruction by number of candidates, the fastest of several."""
+    from tests.bench.train import small_llama
+
+    model = small_llama()
+    enable_packing(model)
+    best: dict[str, list[float]] = {"packed": [], "padded": []}
+    for number in NUMBERS:
+        group = [instruction(number, model.config.vocab_size, seed=number)]
+        times: dict[str, list[float]] = {"packed": [], "padded": []}
+        for _ in range(repeats):
+            for kind, taken in times.items():
+                taken.append(step(model, group, packed=kind == "packed"))
+        for kind, taken in times.items():
+            best[kind].append(min(taken))
+        print(f"{number} candidates: {best['packed'][-1]:.2f} s, {best['padded'][-1]:.2f} s", file=sys.stderr)
+    return best
+
+
+def line_through(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Intercept and slope of the least-squares line over the number of candidates, and the share it explains."""
+    slope, intercept = np.polyfit(NUMBERS, seconds, 1)
+    left = np.asarray(seconds) - (intercept + slope * np.asarray(NUMBERS))
+    return float(intercept), float(slope), float(1 - left.var() / np.var(seconds))
+
+
+def draw(seconds: dict[str, list[float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 9, "svg.hashsalt": "tuna"})
+    figure, axes = pyplot.subplots(figsize=(4, 3), layout="constrained")
+    for (kind, values), marker in zip(seconds.items(), "os", strict=True):
+        axes.plot(NUMBERS, values, marker=marker, color=OKABE_ITO[kind], label=kind)
+    axes.set_xlabel(f"candidates of {RESPONSE} tokens to a prompt of {PROMPT}")
+    axes.set_ylabel("seconds a step")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(FIGURE, metadata={"Date": None})
+
+
+def gemma_step(threads: int) -> None:
+    """A whole optimizer step of a random Gemma-3-270M, 4 instructions of 5 candidates, in this process."""
+    from transformers import AutoModelForCausalLM, Gemma3TextConfig
+
+    torch.set_num_threads(threads)
+    config = Gemma3TextConfig(
+        vocab_size=262_144,
+        hidden_size=640,
+        intermediate_size=2_048,
+        num_hidden_layers=18,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=256,
+        query_pre_attn_scalar=256,
+        sliding_window=512,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").train()
+    enable_packing(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    taken = step(model, [instruction(5, config.vocab_size, seed) for seed in range(4)], packed=True)
+    optimizer.step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    weights = sum(p.numel() for p in model.parameters())
+    print(json.dumps({"gemma_step_peak_gib": peak / 2**30, "gemma_step_seconds": taken, "gemma_weights": weights}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gemma", action="store_true", help="only the step of Gemma's size, in this process")
+    arguments = parser.parse_args()
+    if arguments.gemma:
+        gemma_step(arguments.threads)
+        return
+    torch.set_num_threads(arguments.threads)
+    seconds = seconds_by_candidates(arguments.repeats)
+    draw(seconds)
+    command = [sys.executable, "-m", "tests.bench.train_cost", "--gemma", "--threads", str(arguments.threads)]
+    gemma = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    packed, padded = line_through(seconds["packed"]), line_through(seconds["padded"])
+    figures = {
+        "packed_seconds_a_candidate": packed[1],
+        "padded_seconds_a_candidate": padded[1],
+        "packed_linear_r2": packed[2],
+        "candidate_cost_ratio": padded[1] / packed[1],
+        "candidate_token_ratio": (PROMPT + RESPONSE) / RESPONSE,
+        **gemma,
+    }
+    record("train", figures, {"repeats": arguments.repeats, "threads": arguments.threads}, part="cost")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What a training is told, and every mistake in it that is found before a model loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ranked_files import write_examples
+
+from tiny_models import save_model
+from tuna_eval.errors import ConfigError, DataError, TunaError
+from tuna_eval.llm.models import resolve_model
+from tuna_train.build import fitting_micro_batch, share, training_arguments
+from tuna_train.checks import check_model, check_settings
+from tuna_train.config import RankConfig, SftConfig, Training, build_config, describe, read_config
+from tuna_train.resuming import claim
+
+NEEDED = ["model=demo", "data=a.json", "output=out"]
+
+
+def config(**values: Any) -> RankConfig:
+    return build_config(RankConfig, {"model": "demo", "data": "a.json", "output": "out", **values}, "test")
+
+
+def test_assignments_replace_single_values_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tuna.yaml"
+    file.write_text("model: demo\ndata: [a.json, b.json]\noutput: out\nloss: {margin: 0.2}\nbatch_size: 64\n")
+    read = read_config(RankConfig, file, ["loss.mle_weight=0.5", "batch_size=32", "lora.rank=4"])
+    assert (read.loss.margin, read.loss.mle_weight, read.batch_size) == (0.2, 0.5, 32)
+    assert read.lora is not None
+    assert read.lora.rank == 4
+    assert read.data == (Path("a.json"), Path("b.json"))
+
+
+def test_one_path_stands_for_a_list_of_one() -> None:
+    read = read_config(SftConfig, None, [*NEEDED, "eval_data=h.json", "report_to=tensorboard"])
+    assert read.data == (Path("a.json"),)
+    assert read.eval_data == (Path("h.json"),)
+    assert read.report_to == ("tensorboard",)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("learning_rat=1e-5", "unknown key 'learning_rat'; did you mean learning_rate?"),
+        ("loss.margn=1", "unknown key 'margn'; did you mean margin?"),
+        ("learning_rate=-1", "learning_rate: -1: input should be greater than 0"),
+        ("precision=int3", "precision"),
+        ("batch_size", "not key=value: 'batch_size'"),
+        ("loss.margin.x=1", "loss.margin"),
+        ("data=[]", "data"),
+        ("max_length=[", "not a YAML value"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_with_its_place(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        read_config(RankConfig, None, [*NEEDED, assignment])
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_value_and_a_broken_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model: a value is missing; set model=\.\.\."):
+        read_config(RankConfig, None, NEEDED[1:])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(RankConfig, tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match="holds no keys"):
+        read_config(RankConfig, tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RankConfig])
+def test_every_key_is_described_with_its_default_and_source(kind: type[Training]) -> None:
+    text = describe(kind)
+    assert all(f"  {name}" in text for name in kind.model_fields)
+    lines = {line.split()[0]: line for line in text.splitlines()}
+    assert "2e-05" in lines["learning_rate"] or kind is RankConfig
+    assert "(required)" in lines["model"]
+    assert "cosine" in lines["optimizer.schedule"]
+    assert "none" in lines["lora.quantize"]
+    if kind is RankConfig:
+        assert "Table 7" in lines["loss.margin"]
+
+
+def test_the_papers_numbers_are_the_defaults() -> None:
+    one = config()
+    assert (one.loss.margin, one.loss.mle_weight, one.batch_size, one.epochs) == (0.1, 1.0, 128, 1.0)
+    assert (one.optimizer.warmup_steps, one.optimizer.schedule, one.max_length) == (2, "cosine", 512)
+    assert read_config(SftConfig, None, NEEDED).learning_rate == 2e-5
+
+
+def test_a_step_is_shared_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert share(config(batch_size=8, micro_batch=2)) == 8
+    with pytest.raises(ConfigError, match=r"micro_batch: 8 .* no multiple of 3; use one of 1, 2, 4, 8"):
+        share(config(batch_size=8, micro_batch=3))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="8 instructions cannot be shared by 3 processes"):
+        share(config(batch_size=8))
+    assert share(config(batch_size=12)) == 4
+
+
+def test_a_forward_pass_takes_as_many_instructions_as_fill_a_row() -> None:
+    assert fitting_micro_batch(config(batch_size=16, row_tokens=1000), tokens=250.0) == 4
+    assert fitting_micro_batch(config(batch_size=16, row_tokens=1000), tokens=10.0) == 16
+    assert fitting_micro_batch(config(batch_size=16, row_tokens=1000), tokens=5000.0) == 1
+    assert fitting_micro_batch(config(batch_size=16, row_tokens=1000, micro_batch=8), tokens=5000.0) == 8
+
+
+def test_arguments_of_transformers(tmp_path: Path) -> None:
+    made = training_arguments(
+        config(output=str(tmp_path / "out"), batch_size=8, micro_batch=2, gradient_checkpointing=True, save_steps=5)
+    )
+    assert made.per_device_train_batch_size * made.gradient_accumulation_steps == 8
+    assert (made.learning_rate, made.warmup_steps, made.weight_decay) == (1e-5, 2, 0.0)
+    assert made.lr_scheduler_type == "cosine"
+    assert (made.save_strategy, made.save_steps, made.save_total_limit) == ("steps", 5, 1)
+    assert made.gradient_checkpointing
+    assert made.gradient_checkpointing_kwargs == {"use_reentrant": False}
+    assert (made.report_to, made.push_to_hub, made.remove_unused_columns) == ([], False, False)
+    assert made.output_dir == str(tmp_path / "out" / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": "none.jsonl"}, "none.jsonl: cannot be read (No such file or directory)"),
+        ({"data": "."}, "is a folder"),
+        ({"eval_data": "none.jsonl"}, "none.jsonl: cannot be read"),
+        ({"output": "a.jsonl"}, "output: a.jsonl: is a file"),
+        ({"output": "a.jsonl/out"}, "cannot be written"),
+        ({"precision": "float16"}, "precision: float16 needs a GPU"),
+        ({"lora": {"quantize": "4bit"}}, "lora.quantize: 4bit weights need a GPU"),
+        ({"deepspeed": "a.jsonl"}, "the package deepspeed is not installed"),
+        ({"deepspeed": "none.json"}, "none.json: cannot be read"),
+        ({"deepspeed": "a.jsonl", "fsdp": True}, "both fsdp and deepspeed"),
+        ({"fsdp": True}, "one process has nothing to shard with; start torchrun"),
+        ({"report_to": "wandb"}, "the package wandb is not installed"),
+    ],
+)
+def test_settings_that_cannot_run_are_told_before_the_model_loads(
+    values: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_examples(Path("a.jsonl"), 2)
+    with pytest.raises(TunaError) as told:
+        check_settings(config(**{"data": "a.jsonl", **values}))
+    assert message in str(told.value)
+
+
+def test_sound_settings_pass(tmp_path: Path) -> None:
+    file = write_examples(tmp_path / "a.jsonl", 2)
+    check_settings(config(data=str(file), output=str(tmp_path / "new" / "out"), report_to="tensorboard"))
+
+
+def test_a_model_that_cannot_be_trained_so_is_told_by_its_config_file(tmp_path: Path) -> None:
+    gpt2 = resolve_model(str(save_model(tmp_path / "gpt2", "gpt2")))
+    with pytest.raises(ConfigError, match="'gpt2' models cannot be packed; set packing=false"):
+        check_model(config(), gpt2)
+    check_model(config(packing=False), gpt2)
+    with pytest.raises(ConfigError, match="'t5' is an encoder-decoder"):
+        check_model(config(), resolve_model(str(save_model(tmp_path / "t5", "t5"))))
+
+
+def test_an_output_belongs_to_one_run(tmp_path: Path) -> None:
+    claim(tmp_path / "out", {"command": "rank", "seed": 0})
+    claim(tmp_path / "out", {"command": "rank", "seed": 1})  # the first came to nothing that could be lost
+    checkpoint = tmp_path / "out" / "checkpoints" / "checkpoint-3"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3')  # torn: no checkpoint
+    claim(tmp_path / "out", {"command": "rank", "seed": 0})
+    assert not checkpoint.exists()
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 3}')
+    with pytest.raises(ConfigError, match="holds another run, which differs in seed; choose another folder"):
+        claim(tmp_path / "out", {"command": "rank", "seed": 1})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds a model already \(config.json\)"):
+        claim(tmp_path / "model", {"command": "rank"})
+
+
+def test_data_errors_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder"):
+        check_settings(config(data=str(tmp_path), output=str(tmp_path / "out")))

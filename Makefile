@@ -13,20 +13,21 @@ VLLM ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 # Threads that spin while they wait starve the other processes of a test run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-fast chromium fuzz fuzz-judge check bench-eval bench-parity bench-judge bench-train clean
+.PHONY: demo test test-fast chromium tex fuzz fuzz-judge check bench-eval bench-parity bench-judge bench-report bench-train clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tuna-eval run --model demo --suite superni lmentry --data mini --limit 6
 	$(BIN)/tuna-eval run --model demo --suite vicuna_qa --data mini --max-new-tokens 128 \
 		--judge likelihood:demo --baseline benchmarks/mini/vicuna/baseline_answers.jsonl
 
-test: $(VENV)/.dev chromium
-	$(BIN)/pytest -m "not model and not vllm and not browser" -n 2
+test: $(VENV)/.dev chromium tex
+	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 2
 	$(BIN)/pytest -m "model and not vllm"
 ifneq ($(VLLM),none)
 	$(BIN)/pytest -m vllm
 endif
 	$(BIN)/pytest -m browser
+	$(BIN)/pytest -m tex
 
 # For the tests in a browser: one that is there and starts, else Debian's package where we may install it, else
 # Playwright's own. (Ubuntu's package of that name is none: it wants a snap.)
@@ -43,8 +44,17 @@ chromium: $(VENV)/.dev
 	fi; \
 	starts || $(BIN)/playwright install chromium
 
+# For the tests that compile tables: pdfLaTeX with booktabs and the Latin Modern fonts, some 180 MB and half a minute.
+tex:
+	@command -v pdflatex > /dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			texlive-latex-recommended lmodern; \
+	} || { echo "install pdfLaTeX with booktabs, geometry, graphicx and lmodern (TeX Live or MiKTeX)"; exit 1; }
+
 test-fast: $(VENV)/.dev
-	$(BIN)/pytest -m "not model and not vllm and not browser" -n 2
+	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 2
 
 # 10,000 texts for each of LMentry's scorers, some ten minutes; the other targets try a share of them.
 fuzz: $(VENV)/.dev
@@ -67,6 +77,9 @@ bench-parity: $(VENV)/.dev
 
 bench-judge: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.judge $(BENCH_ARGS)
+
+bench-report: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.report $(BENCH_ARGS)
 
 bench-train: $(VENV)/.dev
 	env -u OMP_WAIT_POLICY $(BIN)/python -m tests.bench.train $(BENCH_ARGS)

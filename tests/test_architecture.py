@@ -22,6 +22,8 @@ HEAVY = {
     "rouge_score",
     "peft",
     "gguf",
+    "matplotlib",
+    "jinja2",
 }
 
 # A module sees only modules of a lower layer; inside one entry of L1 and L2 the files of a folder see each other.
@@ -31,14 +33,36 @@ LAYERS: list[set[str]] = [
     {"llm", "metrics", "datasets", "manifests", "download", "provenance"},
     {"judge"},
     {"tasks", "store", "judging_folder"},
-    {"scoring", "run", "judging", "judging_cost", "judging_reparse", "judged_runs", "reviews"},
-    {"report", "console"},
-    {"commands", "data_commands", "judge_commands", "human_commands", "cli"},
+    {"scoring", "run", "judging", "judging_cost", "judging_reparse", "judged_runs", "reviews", "checkpoints"},
+    {"report", "console", "baselines"},
+    {
+        "commands",
+        "data_commands",
+        "judge_commands",
+        "human_commands",
+        "report_commands",
+        "report_options",
+        "cli",
+        "gate_commands",
+        "gate_options",
+        "watch_commands",
+    },
 ]
 SIBLINGS = [
     {"datasets", "manifests", "download"},
     {"scoring", "run", "judging", "judging_cost", "judging_reparse", "judged_runs"},
-    {"commands", "data_commands", "judge_commands", "human_commands", "cli"},
+    {
+        "commands",
+        "data_commands",
+        "judge_commands",
+        "human_commands",
+        "report_commands",
+        "report_options",
+        "cli",
+        "gate_commands",
+        "gate_options",
+        "watch_commands",
+    },
 ]
 
 

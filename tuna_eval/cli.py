@@ -14,6 +14,8 @@ from pathlib import Path
 
 import tuna_eval
 from tuna_eval.errors import TunaError
+from tuna_eval.gate_options import add_gate_commands
+from tuna_eval.report_options import add_report_commands
 
 EXAMPLES = """examples:
   tuna-eval run --model demo --suite all --data mini       the whole job on the built-in sample
@@ -62,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="answer and score benchmarks with a model"))
     _add_score(commands.add_parser("score", help="score predictions made elsewhere, or a run's samples anew"))
     _add_judge(commands.add_parser("judge", help="compare a run's answers with a baseline's, by a judge"))
+    add_report_commands(commands)
+    add_gate_commands(commands, _add_run_options)
     _add_human(commands.add_parser("human", help="have people rank answers, and score their rankings"))
     _add_data(commands.add_parser("data", help="list, fetch and verify the benchmarks' data"))
     _add_ls(
@@ -75,17 +79,20 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--model", required=True, help="hub id, folder, LoRA folder, GGUF file, demo; with --base-url the served name")
     add("--name", help="what tables and folders call the model (default: its folder's name or hub id)")
+    add("--json", action="store_true", help="print the metrics as one JSON object on standard output")
+    baseline = "Vicuna QA is judged against: a run's folder, a file of answers, or a model to ask now"
+    add("--baseline", metavar="RUN|FILE|MODEL", help=baseline)
+    _add_run_options(command)
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    """What a run takes besides the model, its name and what it is judged against."""
+    add = command.add_argument
     add("--suite", nargs="+", default=["all"], metavar="NAME", help="benchmarks, or all (default)")
     add("--output", type=Path, default=Path("results"), metavar="DIR", help="results folder (default: results)")
-    add("--json", action="store_true", help="print the metrics as one JSON object on standard output")
     _add_selection(command)
-    group = command.add_argument_group(
-        "judging Vicuna QA", "Without --judge and --baseline the answers are kept; tuna-eval judge judges them later."
-    )
-    group.add_argument(
-        "--baseline", metavar="RUN|FILE|MODEL", help="a run's folder, a file of answers, or a model to ask now"
-    )
-    _add_judging(group)
+    without = "Without a judge and a baseline the answers are kept; tuna-eval judge judges them later."
+    _add_judging(command.add_argument_group("judging Vicuna QA", without))
     prompt = command.add_argument_group("prompts and decoding")
     prompt.add_argument(
         "--shots", nargs="+", type=int, default=[0, 2], metavar="N", help="Super-NI demonstrations (0 2)"

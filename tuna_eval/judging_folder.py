@@ -101,6 +101,10 @@ class JudgingFolder:
                 found.append(file)
         return found
 
+    def baseline_answers(self) -> dict[str, str]:
+        """The answers of the baseline that are judged, by question; none if nothing was judged here."""
+        return {line["id"]: str(line["baseline"]) for line in read_lines(self._pairs_file)}
+
     def lengths(self) -> dict[str, Lengths]:
         """How long the answers are that are judged, by question."""
         lines = read_lines(self._pairs_file)

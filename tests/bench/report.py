@@ -1,0 +1,149 @@
+"""`make bench-report`: how often the gate stops a model that is no worse, whether it sees a drop, and its time.
+
+False alarms and power are counted over simulated pairs of full-size runs (`synthetic_runs`), each with tasks, systems
+and samples of its own: 119 tasks of Super-NI and 25 of LMentry, and a gate over both. The time is that of
+`tuna-eval gate` over two models' runs of 11,810 and 62,703 samples, start of the process included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tests.bench.record import record
+from tests.bench.synthetic_runs import Scores, lmentry_breakdown, synthetic_pair, write_runs
+from tuna_eval.metrics.paired import compare_paired
+from tuna_eval.report.gate import GateOptions, suite_verdict
+from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, mean_difference
+from tuna_eval.tasks.lmentry.paired import lmentry_difference, read_counts
+
+PLANTED = 3.0  # points of ROUGE-L
+SUITES = 2
+SAMPLES = 11_810 + 62_703  # that the timed gate reads of each model
+
+
+def superni_scores(candidate: Scores, baseline: Scores) -> PairedScores:
+    """What a gate reads from the two runs' files of Super-NI."""
+    tasks = {
+        task: TaskScores(tuple(map(str, range(len(own)))), 100 * own, 100 * baseline.superni[task])
+        for task, own in candidate.superni.items()
+    }
+    means = [
+        float(np.concatenate([getattr(own, side) for own in tasks.values()]).mean())
+        for side in ("candidate", "baseline")
+    ]
+    return PairedScores("superni_2shot", "task", (Measured("rougeL", *means, mean_difference(tasks, "task")),), {})
+
+
+def lmentry_scores(candidate: Scores, baseline: Scores) -> PairedScores:
+    """The same of LMentry."""
+    own, other = (read_counts(lmentry_breakdown(side.lmentry), ()) for side in (candidate, baseline))
+    values = [system.aspects().score or 0.0 for system in (own, other)]
+    measured = Measured("lmentry_score", *values, lmentry_difference(own, other, "lmentry_score"))
+    return PairedScores("lmentry", "task", (measured,), {})
+
+
+def false_alarms(nulls: int, resamples: int, seed: int) -> dict[str, float]:
+    """Percent of the pairs of equal systems that a gate over both benchmarks stops, and each benchmark by itself."""
+    rng = np.random.default_rng(seed)
+    options = GateOptions(resamples=resamples)
+    shared = 1 - (1 - options.level) ** (1 / SUITES)  # as `gate` shares its level among the benchmarks
+    stopped = {"gate": 0, "superni": 0, "lmentry": 0}
+    for number in range(nulls):
+        pair = synthetic_pair(rng)
+        read: dict[str, Callable[[Scores, Scores], PairedScores]] = {
+            "superni": superni_scores,
+            "lmentry": lmentry_scores,
+        }
+        scores = {name: of(*pair) for name, of in read.items()}
+        failed = [not suite_verdict(own, options, shared, 0.0).passed for own in scores.values()]
+        stopped["gate"] += any(failed)
+        for name, own in scores.items():
+            stopped[name] += not suite_verdict(own, options, options.level, 0.0).passed
+        if (number + 1) % 500 == 0:
+            print(f"{number + 1} nulls: {stopped}", file=sys.stderr, flush=True)
+    return {
+        "gate_false_alarm_percent": 100 * stopped["gate"] / nulls,
+        "gate_false_alarm_percent_superni": 100 * stopped["superni"] / nulls,
+        "gate_false_alarm_percent_lmentry": 100 * stopped["lmentry"] / nulls,
+    }
+
+
+def power(pairs: int, resamples: int, seed: int) -> dict[str, float]:
+    """How often drops on Super-NI are caught: one of 3 points, and one of the size said to be caught in 80 of 100."""
+    rng = np.random.default_rng(seed)
+    options = GateOptions(resamples=resamples)
+    caught, predicted, detectable, at_detectable = 0, [], [], 0
+    for _ in range(pairs):
+        pair = synthetic_pair(rng, drop=PLANTED)
+        (own,) = superni_scores(*pair).metrics
+        found = compare_paired(own.statistic, level=options.level, resamples=resamples, seed=options.seed)
+        predicted.append(found.power(PLANTED) or 0.0)
+        detectable.append(found.detectable_drop(options.power) or 0.0)
+        caught += found.is_drop
+    for _ in range(pairs):
+        pair = synthetic_pair(rng, drop=float(np.mean(detectable)))
+        at_detectable += not suite_verdict(superni_scores(*pair), options, options.level, 0.0).passed
+    return {
+        "gate_power_percent_3_points": 100 * caught / pairs,
+        "gate_predicted_power_percent_3_points": 100 * float(np.mean(predicted)),
+        "gate_detectable_drop_points": float(np.mean(detectable)),
+        "gate_power_percent_at_detectable_drop": 100 * at_detectable / pairs,
+    }
+
+
+def seconds(repeats: int) -> dict[str, float]:
+    """The median time of `tuna-eval gate` over two models with both benchmarks in full size."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        pair = zip(("candidate", "baseline"), synthetic_pair(np.random.default_rng(0), drop=1.0), strict=True)
+        places = [write_runs(results, name, scores, core_only=True) for name, scores in pair]
+        words = [sys.executable, "-m", "tuna_eval.cli", "gate", str(places[0]), "--baseline", str(places[1])]
+        took = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            result = subprocess.run(words, capture_output=True, text=True, check=False)
+            took.append(time.perf_counter() - began)
+            assert result.returncode in (0, 1), result.stderr
+    return {"gate_seconds": float(np.median(took))}
+
+
+def gate_figures(arguments: argparse.Namespace) -> dict[str, float]:
+    figures = seconds(arguments.repeats)
+    print(figures, file=sys.stderr, flush=True)
+    figures |= power(arguments.pairs, arguments.resamples, seed=1)
+    return figures | false_alarms(arguments.nulls, arguments.resamples, seed=2)
+
+
+# Each part is measured by itself with --part, or all in this order.
+PARTS: Mapping[str, Callable[[argparse.Namespace], dict[str, float]]] = {"gate": gate_figures}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--part", choices=PARTS, help="only this one; the figures of the others are kept")
+    parser.add_argument("--nulls", type=int, default=4000, help="pairs of equal systems; 1,000 leave a point of chance")
+    parser.add_argument("--pairs", type=int, default=400, help="pairs with a planted drop")
+    parser.add_argument(
+        "--resamples", type=int, default=1999, help="in the simulations; the gate's own default is 9999"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="of what is timed")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    for name, part in PARTS.items():
+        if arguments.part in (None, name):
+            figures |= part(arguments)
+            print(figures, file=sys.stderr, flush=True)
+    settings = {key: value for key, value in vars(arguments).items() if key != "part"} | {"gate_samples": SAMPLES}
+    record("report", figures, settings, part=arguments.part or "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`tuna-eval watch`: real checkpoints of a tiny random model, evaluated on the built-in sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gate_runs import run, superni_rules
+from vicuna_runs import command, environment, here, last_line
+
+from openai_judges import longer
+from openai_server import OpenAIServer
+from tiny_models import save_model
+
+RUN = ["--suite", "superni", "--data", "mini", "--shots", "0", "--limit", "2", "--max-new-tokens", "3"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def place(tmp_path: Path, model: Path) -> Path:
+    """A training output with one checkpoint, and a results folder whose baseline is right in every second answer."""
+    run(tmp_path / "results", "good", superni_rules(1), *RUN)
+    here("baseline", "set", "main", tmp_path / "results/runs/good", "--results", tmp_path / "results")
+    shutil.copytree(model, tmp_path / "training/checkpoint-5")
+    return tmp_path
+
+
+def words(place: Path, *more: object) -> list[object]:
+    own = ["watch", place / "training", "--baseline", "main", "--output", place / "results", "--engine", "hf"]
+    return [*own, *RUN, "--max-length", "512", "--truncation", "right", "--poll", "0.3", *more]
+
+
+def verdicts(place: Path) -> list[dict[str, Any]]:
+    file = place / "results/watch/training/verdicts.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_each_checkpoint_is_evaluated_once_and_the_verdict_is_remembered(place: Path, model: Path) -> None:
+    (place / "training/checkpoint-7").mkdir()
+    (place / "training/checkpoint-7/config.json").write_text("{}")
+    first = here(*words(place, "--once"))
+    assert first.returncode == 1, first.stderr  # a random model is worse
+    assert "FAILED: training/checkpoint-5 against good" in first.stdout
+    assert "checkpoint-7 is left out: no weights" in first.stderr
+    assert [line["checkpoint"] for line in verdicts(place)] == ["checkpoint-5"]
+    assert str(place) not in (place / "results/watch/training/verdicts.jsonl").read_text()
+    assert len(list((place / "results/runs/training--checkpoint-5").glob("*/*/record.json"))) == 1
+    again = here(*words(place, "--once"))
+    assert again.returncode == 1
+    assert again.stdout == ""
+    assert "1 checkpoints are done" in again.stderr
+    shutil.rmtree(place / "training/checkpoint-7")
+    tolerant = here(*words(place, "--once", "--max-drop", "superni=100"))
+    assert tolerant.returncode == 0, tolerant.stderr
+    assert len(verdicts(place)) == 2
+
+
+@pytest.mark.model
+def test_a_checkpoint_that_cannot_be_loaded_does_not_end_the_watch(place: Path) -> None:
+    broken = place / "training/checkpoint-1"
+    shutil.copytree(place / "training/checkpoint-5", broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "model_type": "no-such-type"}))
+    result = here(*words(place, "--once"))
+    assert result.returncode == 2
+    assert "checkpoint-1 cannot be evaluated" in result.stderr
+    assert [line["checkpoint"] for line in verdicts(place)] == ["checkpoint-5"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--poll", "0"), "--poll 0"),
+        (("--dry-run",), "no dry run"),
+        (("--suite", "lmentry"), "no baseline for lmentry"),
+        (("--max-drop", "lmentry=1"), "lmentry is not compared"),
+        (("--judge", "gpt-4"), "did not answer Vicuna QA"),
+        (("--baseline", "mian"), "no run and no baseline"),
+    ],
+)
+def test_a_wrong_option_is_told_before_anything_is_evaluated(place: Path, more: tuple[str, ...], said: str) -> None:
+    result = here(*words(place, "--once", *more))
+    assert result.returncode == 2
+    assert said in last_line(result.stderr)
+    assert verdicts(place) == []
+
+
+@pytest.mark.model
+def test_answers_to_vicuna_qa_are_judged_against_those_of_the_baseline(place: Path) -> None:
+    """The baseline's answers are all longer than the three tokens of the checkpoint."""
+    suite = ["--suite", "vicuna_qa", "--data", "mini", "--max-new-tokens", "3", "--limit", "2"]
+    run(place / "results", "talker", [{"reply": "This is a long answer. " * 9}], *suite)
+    here("baseline", "set", "main", place / "results/runs/talker", "--results", place / "results")
+    with OpenAIServer(longer, model="fake-0613") as server:
+        judge = ["--judge", "fake", "--judge-base-url", server.base_url]
+        other = here(*words(place, "--once", *suite, *judge, "--limit", "1"))
+        assert other.returncode == 2
+        assert "do not compare" in last_line(other.stderr)
+        assert not server.log  # the judge is not asked about answers that do not compare
+        result = here(*words(place, "--once", *suite, *judge))
+    assert result.returncode == 1, result.stderr
+    (line,) = verdicts(place)
+    (found,) = line["report"]["suites"]
+    assert (found["suite"], found["change"]["metric"], found["change"]["difference"]) == ("vicuna_qa", "net_wins", -100)
+
+
+@pytest.mark.model
+def test_a_checkpoint_that_appears_is_seen_and_an_interrupt_ends_the_watch(place: Path, model: Path) -> None:
+    shutil.rmtree(place / "training/checkpoint-5")
+    process = subprocess.Popen(
+        command(*words(place)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment(),
+    )  # fmt: skip
+    try:
+        target = place / "training/checkpoint-9"
+        target.mkdir()
+        for file in model.iterdir():  # weights last, and slowly
+            if file.suffix != ".safetensors":
+                shutil.copy(file, target)
+        content = (model / "model.safetensors").read_bytes()
+        (target / "model.safetensors").write_bytes(content[: len(content) // 2])
+        time.sleep(1)
+        (target / "model.safetensors").write_bytes(content)
+        deadline = time.monotonic() + 90
+        while not verdicts(place) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert [line["checkpoint"] for line in verdicts(place)] == ["checkpoint-9"], told
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "run the same command again" in last_line(told)

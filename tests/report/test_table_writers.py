@@ -1,0 +1,77 @@
+"""Tables as CSV, HTML and Markdown: numbers and notes arrive, and any name survives."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_runs import frame_of, judged, record_of
+
+from tuna_eval.report.frame import Frame, System, Value
+from tuna_eval.report.layouts import LAYOUTS, Column, Layout
+from tuna_eval.report.tables import Table, make_table
+from tuna_eval.report.writers.markdown import write_markdown
+from tuna_eval.report.writers.plain import write_csv, write_html
+
+
+def hostile(label: str) -> Table:
+    frame = Frame((Value(System(label, "file"), "s", "m", 1.0), Value(System("other", "file"), "s", "m", 2.0)))
+    return make_table(frame, Layout(label or "t", (Column(label, label, "s", "m"),), None, label=label))
+
+
+class Texts(HTMLParser):
+    """The texts of an HTML fragment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+
+TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "strong"}
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20))
+def test_any_name_survives_html_and_csv(name: str) -> None:
+    table = hostile(name)
+    reader = Texts()
+    reader.feed(write_html(table))
+    reader.close()
+    assert name in reader.found
+    assert reader.tags <= TAGS
+    lines = list(csv.reader(io.StringIO(write_csv(table))))
+    assert lines[0][1] == name
+    assert lines[1][1] == name
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    line = write_markdown(hostile("a|b*c_d`e<f>[g]\\h")).splitlines()[-2]
+    assert line == "| a\\|b\\*c\\_d\\`e\\<f\\>\\[g\\]\\\\h | 1.0 |"
+
+
+def test_csv_has_numbers_differences_and_notes() -> None:
+    frame = frame_of(old=[record_of("superni_0shot", 36.0)], new=[record_of("superni_0shot", 39.4), judged(54, 22, 4)])
+    rows = list(csv.DictReader(io.StringIO(write_csv(make_table(frame, LAYOUTS["main"], baseline="old")))))
+    assert rows[1]["Super NI 0-shot"] == "39.4"
+    assert rows[1]["Super NI 0-shot difference"] == "+3.4"
+    assert [rows[1][f"Vicuna QA {name}"] for name in ("Win", "Lose", "Tie")] == ["68", "27", "5"]
+    assert rows[1]["notes"] == "judged by gpt-4 against Alpaca"
+    assert rows[0]["Vicuna QA Win"] == ""
+
+
+def test_long_form_carries_provenance() -> None:
+    table = frame_of(own=[judged(54, 22, 4)]).to_pandas()
+    line = table[(table.metric == "win") & (table.group == "")].iloc[0]
+    assert (line.system, line.value, line.n, line.judge, line.baseline) == ("own", 54, 80, "gpt-4", "Alpaca")
+    assert line.coverage == "9 of 9 tasks, 80 of 80 examples"
+    assert line.prompts_sha256 == "ab" * 32

@@ -1,0 +1,100 @@
+"""The checkpoint folders below a training run's output: which there are, and whether they are all there."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuna_eval.llm.models import TOKENIZER_FILES, WEIGHTS
+from tuna_eval.store import digest
+
+_CONFIGS = ("config.json", "adapter_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint folder as it was at one look.
+
+    Attributes:
+        folder: where it is.
+        files: name, size in bytes and time of change in nanoseconds of each file in it, by name.
+        missing: what is not there yet, in words; "" if the model is complete.
+    """
+
+    folder: Path
+    files: tuple[tuple[str, int, int], ...]
+    missing: str
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.folder.name
+
+    @property
+    def stamp(self) -> str:
+        """Changes when a file changes that the model is made of, and not when training adds another."""
+        own = [list(file) for file in self.files if WEIGHTS.fullmatch(file[0]) or file[0] in _CONFIGS + TOKENIZER_FILES]
+        return digest(own)[:16]
+
+
+def find_checkpoints(root: Path) -> list[Checkpoint]:
+    """The folders directly below that hold a model's configuration, by the number in their names.
+
+    A folder that vanishes during the look, as training deletes its oldest checkpoint, is left out.
+    """
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        try:
+            if folder.is_dir() and any((folder / config).is_file() for config in _CONFIGS):
+                found.append(_look(folder))
+        except FileNotFoundError:
+            continue
+    return sorted(found, key=lambda each: ([int(n) for n in re.findall(r"\d+", each.name)], each.name))
+
+
+def _look(folder: Path) -> Checkpoint:
+    stats = {file.name: file.stat() for file in folder.iterdir() if file.is_file()}
+    files = tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(stats.items()))
+    return Checkpoint(folder, files, _missing(folder, {name: size for name, size, _ in files}))
+
+
+def _missing(folder: Path, sizes: dict[str, int]) -> str:
+    """What a model folder lacks: weights, a shard that its index names, or the end of a file."""
+    needed: set[str] = set()
+    for index in (name for name in sizes if name.endswith(".index.json")):
+        listed = _json(folder / index)
+        shards = listed.get("weight_map") if listed else None
+        if not isinstance(shards, dict):
+            return f"{index} is not whole"
+        needed.update(shards.values())
+    if absent := sorted(needed - sizes.keys()):
+        return f"no {absent[0]}"
+    weights = [name for name in sizes if WEIGHTS.fullmatch(name)]
+    if not weights:
+        return "no weights"
+    cut = next((name for name in weights if name.endswith(".safetensors") and _is_cut(folder / name, sizes[name])), "")
+    return f"{cut} is not whole" if cut else ""
+
+
+def _json(file: Path) -> dict[str, object] | None:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_cut(file: Path, size: int) -> bool:
+    """Whether a safetensors file is shorter than its header says (eight bytes of length, JSON, tensors)."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 + length:
+            return True
+        try:
+            header = json.loads(stream.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return True
+    return size < 8 + length + max(ends, default=0)

@@ -32,37 +32,15 @@ LAYERS: list[set[str]] = [
     {"disk"},
     {"llm", "metrics", "datasets", "manifests", "download", "provenance"},
     {"judge"},
-    {"tasks", "store", "judging_folder"},
-    {"scoring", "run", "judging", "judging_cost", "judging_reparse", "judged_runs", "reviews", "checkpoints"},
+    {"tasks", "store"},
+    {"scoring", "run", "judging", "checkpoints"},
     {"report", "console", "baselines"},
-    {
-        "commands",
-        "data_commands",
-        "judge_commands",
-        "human_commands",
-        "report_commands",
-        "report_options",
-        "cli",
-        "gate_commands",
-        "gate_options",
-        "watch_commands",
-    },
+    {"commands", "cli"},
 ]
 SIBLINGS = [
     {"datasets", "manifests", "download"},
-    {"scoring", "run", "judging", "judging_cost", "judging_reparse", "judged_runs"},
-    {
-        "commands",
-        "data_commands",
-        "judge_commands",
-        "human_commands",
-        "report_commands",
-        "report_options",
-        "cli",
-        "gate_commands",
-        "gate_options",
-        "watch_commands",
-    },
+    {"scoring", "run", "judging"},
+    {"commands", "cli"},
 ]
 
 
@@ -148,7 +126,7 @@ def test_importing_has_no_side_effect() -> None:
     code = (
         "import os, logging, threading;"
         "before = dict(os.environ), len(logging.root.handlers), threading.active_count();"
-        "import tuna_eval.commands, tuna_eval.llm.factory, tuna_eval.tasks.catalog;"
+        "import tuna_eval.commands.run, tuna_eval.llm.factory, tuna_eval.tasks.catalog;"
         "after = dict(os.environ), len(logging.root.handlers), threading.active_count();"
         "assert before == after, (before, after)"
     )

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 import tuna_eval
+from tuna_eval.commands.gate_options import add_gate_commands
+from tuna_eval.commands.report_options import add_report_commands
 from tuna_eval.errors import TunaError
-from tuna_eval.gate_options import add_gate_commands
-from tuna_eval.report_options import add_report_commands
 
 EXAMPLES = """examples:
   tuna-eval run --model demo --suite all --data mini       the whole job on the built-in sample
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(path: str) -> Callable[[argparse.Namespace], int]:
     """The function behind a command, imported after parsing so that --help answers at once."""
-    module, _, name = path.partition(".")
+    module, _, name = path.rpartition(".")
     found: Callable[[argparse.Namespace], int] = getattr(import_module(f"tuna_eval.{module}"), name)
     return found
 
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="judge_commands.run_command")
+    command.set_defaults(command="commands.judge.run_command")
     add = command.add_argument
     add("--model", required=True, help="hub id, folder, LoRA folder, GGUF file, demo; with --base-url the served name")
     add("--name", help="what tables and folders call the model (default: its folder's name or hub id)")
@@ -174,7 +174,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
 
 
 def _add_score(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="judge_commands.score_command")
+    command.set_defaults(command="commands.judge.score_command")
     command.add_argument("--suite", required=True, metavar="NAME")
     command.add_argument(
         "--predictions", required=True, type=Path, metavar="FILE", help="JSON Lines of task, id, prediction; reviews"
@@ -221,7 +221,7 @@ def _add_protocol(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_judge(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="judge_commands.judge_command")
+    command.set_defaults(command="commands.judge.judge_command")
     command.add_argument("run", type=Path, metavar="RUN", help="results/runs/MODEL/vicuna_qa/ID")
     command.add_argument("--baseline", metavar="RUN|FILE", help="a run's folder or a file of answers")
     command.add_argument("--reparse", metavar="ID", help="read the replies in RUN/judged/ID anew, without a call")
@@ -235,7 +235,7 @@ def _add_judge(command: argparse.ArgumentParser) -> None:
 def _add_human(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(title="actions", required=True, metavar="ACTION")
     export = actions.add_parser("export", help="write the page on which people rank")
-    export.set_defaults(command="human_commands.human_export_command")
+    export.set_defaults(command="commands.human.human_export_command")
     export.add_argument(
         "systems", nargs="+", metavar="RUN|FILE", help="folders or files of answers; NAME=RUN names one"
     )
@@ -244,7 +244,7 @@ def _add_human(command: argparse.ArgumentParser) -> None:
     export.add_argument("--data", choices=["full", "mini"], help="the questions (default: those of the runs)")
     export.add_argument("--data-dir", type=Path, metavar="DIR", help="use a copy of the data")
     score = actions.add_parser("score", help="points, significance and agreement of what people saved")
-    score.set_defaults(command="human_commands.human_score_command")
+    score.set_defaults(command="commands.human.human_score_command")
     score.add_argument("files", nargs="+", type=Path, metavar="FILE", help="saved by the page, one for each annotator")
     score.add_argument("--key", type=Path, required=True, metavar="FILE", help="the key that the export wrote")
     score.add_argument(
@@ -255,13 +255,13 @@ def _add_human(command: argparse.ArgumentParser) -> None:
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="data_commands.data_command")
+    command.set_defaults(command="commands.data.data_command")
     command.add_argument("action", choices=["list", "fetch", "verify"])
     command.add_argument("names", nargs="*", metavar="NAME", help="benchmarks (default: all)")
 
 
 def _add_ls(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="data_commands.ls_command")
+    command.set_defaults(command="commands.data.ls_command")
     command.add_argument("what", nargs="?", choices=LISTS)
     _add_selection(command)
 

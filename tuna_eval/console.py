@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from tuna_eval.judge.report import BiasReport
-    from tuna_eval.judging import Judged
+    from tuna_eval.judging.judging import Judged
     from tuna_eval.metrics.stats import Share
     from tuna_eval.run import FinishedRun
     from tuna_eval.schema import SuiteResult

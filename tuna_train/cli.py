@@ -15,9 +15,9 @@ from typing import Any
 
 import tuna_train
 from tuna_eval.errors import TunaError
-from tuna_train.data_options import add_data_actions
-from tuna_train.rank_options import add_ranking
-from tuna_train.sample_options import add_sample, add_teacher
+from tuna_train.commands.data_options import add_data_actions
+from tuna_train.commands.data_rank_options import add_ranking
+from tuna_train.commands.data_sample_options import add_sample, add_teacher
 
 EXAMPLES = """examples:
   tuna-train sft model=demo data=alpaca.json output=OUT          supervised fine-tuning
@@ -69,12 +69,12 @@ def parser() -> argparse.ArgumentParser:
     _add_training(
         add("prm", "train a proxy ranking model, which ranks responses", add_help=False),
         "PrmConfig",
-        "prm_commands.prm_command",
+        "commands.prm.prm_command",
     )
     _add_training(
         add("rl", "tune by reinforcement learning with a proxy ranking model as reward", add_help=False),
         "RlConfig",
-        "rl_commands.rl_command",
+        "commands.rl.rl_command",
     )
     _add_nll(add("nll", "token-level NLL of given responses under a model"))
     _add_recipe(add("recipe", "make the models of the paper, each from what it needs"))
@@ -97,7 +97,9 @@ class _HelpWithKeys(argparse.Action):
         parser.exit()
 
 
-def _add_training(command: argparse.ArgumentParser, config: str, function: str = "commands.train_command") -> None:
+def _add_training(
+    command: argparse.ArgumentParser, config: str, function: str = "commands.train.train_command"
+) -> None:
     """A command that reads a configuration.
 
     Args:
@@ -124,7 +126,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 
 def _add_nll(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="commands.nll_command")
+    command.set_defaults(command="commands.train.nll_command")
     command.add_argument("model", metavar="MODEL", help="hub id, folder, LoRA folder, GGUF file, demo")
     command.add_argument("data", type=Path, metavar="DATA", help="examples with responses")
     command.add_argument("--format", default="alpaca", help="alpaca (default), chat, plain, or auto")
@@ -137,7 +139,7 @@ def _add_nll(command: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command="recipe_commands.recipe_command")
+    command.set_defaults(command="commands.recipe.recipe_command")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="every recipe, and the parameters they share")
     for name, help in (("show", "settings with their places in the paper, and commands"), ("run", "make it")):

@@ -17,7 +17,12 @@ from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.prompts import PLAIN
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
-from tuna_train.build import (
+from tuna_train.config import RlConfig
+from tuna_train.data.encode import EncodedExamples, ExampleEncoder, Responses, read_files
+from tuna_train.data.ranked import RankedExample
+from tuna_train.prm.ranker import PrmRanker, open_prm
+from tuna_train.rewards import Reward
+from tuna_train.training.build import (
     CHECKPOINTS,
     is_main_process,
     load_start,
@@ -25,16 +30,11 @@ from tuna_train.build import (
     reporting_callbacks,
     training_arguments,
 )
-from tuna_train.checks import check_model, check_settings
-from tuna_train.config import RlConfig
-from tuna_train.data.encode import EncodedExamples, ExampleEncoder, Responses, read_files
-from tuna_train.data.ranked import RankedExample
-from tuna_train.inputs import Inputs, encoder_of
-from tuna_train.prm.ranker import PrmRanker, open_prm
-from tuna_train.record import RECORD, training_record, write_record
-from tuna_train.resuming import claim, identity_of, last_checkpoint
-from tuna_train.rewards import Reward
-from tuna_train.saving import save_checkpoint
+from tuna_train.training.checks import check_model, check_settings
+from tuna_train.training.inputs import Inputs, encoder_of
+from tuna_train.training.record import RECORD, training_record, write_record
+from tuna_train.training.resuming import claim, identity_of, last_checkpoint
+from tuna_train.training.saving import save_checkpoint
 
 COMMAND = "rl"
 _TOLD = ("reward", "kl", "completions/mean_length", "completions/clipped_ratio")
@@ -210,7 +210,7 @@ def rl_arguments(config: RlConfig, **more: Any) -> Any:
 def _train(config: RlConfig, source: LocalModel, ranker: PrmRanker, tasks: _Tasks, progress: Progress) -> None:
     from transformers import PrinterCallback
 
-    from tuna_train.logs import LOG, NoLastCheckpoint, TrainingLog
+    from tuna_train.training.logs import LOG, NoLastCheckpoint, TrainingLog
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     arguments = rl_arguments(config, eval_on_start=bool(config.eval_data) and checkpoint is None)

@@ -24,7 +24,7 @@ from tests.silent import Silent
 from tuna_eval.judge.engine_judge import EngineComparer
 from tuna_eval.judge.pairwise import open_protocol
 from tuna_eval.judge.protocols import Question
-from tuna_eval.judging import Judged, Match, judge
+from tuna_eval.judging.judging import Judged, Match, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 from tuna_eval.run import Progress

@@ -27,7 +27,7 @@ from vicuna_runs import (
 
 from openai_judges import always_first, longer
 from openai_server import OpenAIServer
-from tuna_eval.reviews import is_model_file
+from tuna_eval.judging.reviews import is_model_file
 
 NOTHING = dict.fromkeys(METRICS)
 

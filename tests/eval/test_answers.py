@@ -10,7 +10,7 @@ import pytest
 from tuna_eval.errors import DataError
 from tuna_eval.judge.pairwise import open_protocol
 from tuna_eval.judge.protocols import Question
-from tuna_eval.reviews import read_answers, read_reviews
+from tuna_eval.judging.reviews import read_answers, read_reviews
 from tuna_eval.schema import RunRecord
 from tuna_eval.store import RunFolder
 from tuna_eval.tasks.vicuna import read_questions

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_families import instructions
 
-from tuna_train.batches import NOTHING, Collator, StepLoader, StepSampler
+from tuna_train.training.batches import NOTHING, Collator, StepLoader, StepSampler
 
 
 def sampler(size: int, micro: int, accumulate: int, processes: int, rank: int = 0, seed: int | None = 3) -> StepSampler:

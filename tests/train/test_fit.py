@@ -18,8 +18,8 @@ from tuna_eval.llm.prompts import choose_format, render
 from tuna_eval.schema import ContinuationRequest
 from tuna_train.config import RankConfig, SftConfig, Training, build_config
 from tuna_train.data.encode import read_files
-from tuna_train.fit import fit, out_of_memory_told
 from tuna_train.nll import measure_nll
+from tuna_train.training.fit import fit, out_of_memory_told
 
 
 class Notes(Silent):

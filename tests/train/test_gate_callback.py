@@ -17,7 +17,7 @@ from tuna_eval.llm.scripted_engine import Rule, ScriptedEngine
 from tuna_eval.run import RunSettings, plan, run
 from tuna_eval.store import RunFolder
 from tuna_eval.tasks.catalog import SuiteOptions, open_suites
-from tuna_train.gate_callback import GateCallback, evaluation_environment
+from tuna_train.training.gate_callback import GateCallback, evaluation_environment
 
 LIMIT = 2
 OPTIONS = ["--data", "mini", "--shots", "0", "--limit", str(LIMIT), "--max-new-tokens", "3", "--engine", "hf"]

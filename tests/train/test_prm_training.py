@@ -14,10 +14,10 @@ from tiny_models import save_model
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.models import resolve_model
 from tuna_train.cli import main
+from tuna_train.commands.prm import prm_command
 from tuna_train.data.ranked import Candidate, RankedExample, rank_by_score, read_ranked, write_ranked
 from tuna_train.prm.held_out import compare_with_ranks
 from tuna_train.prm.ranker import open_prm
-from tuna_train.prm_commands import prm_command
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 

@@ -22,11 +22,11 @@ from tiny_models import save_model
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.encoder import HFEncoder
 from tuna_eval.llm.models import resolve_model
+from tuna_train.commands.rl import rl_command
 from tuna_train.data.encode import ExampleEncoder
 from tuna_train.data.ranked import RankedExample
 from tuna_train.prm.ranker import PrmSettings, open_prm
 from tuna_train.rewards import Reward
-from tuna_train.rl_commands import rl_command
 from tuna_train.rlhf import prompt_row
 
 pytest.importorskip("trl")
@@ -159,7 +159,7 @@ class _Recorder(BaseHTTPRequestHandler):
 @pytest.mark.model
 def test_nothing_is_sent_to_the_hub(base: Path, prm: Path, instructions: Path, tmp_path: Path) -> None:
     program = (
-        "import sys, trl; from argparse import Namespace; from tuna_train.rl_commands import rl_command; "
+        "import sys, trl; from argparse import Namespace; from tuna_train.commands.rl import rl_command; "
         "rl_command(Namespace(config=None, assignments=sys.argv[1:]))"
     )
     given = [f"model={base}", f"reward={prm}", f"data={instructions}", f"output={tmp_path / 'policy'}", "max_steps=1"]

@@ -11,10 +11,10 @@ from ranked_files import write_examples
 from tiny_models import save_model
 from tuna_eval.errors import ConfigError, DataError, TunaError
 from tuna_eval.llm.models import resolve_model
-from tuna_train.build import fitting_micro_batch, share, training_arguments
-from tuna_train.checks import check_model, check_settings
 from tuna_train.config import RankConfig, SftConfig, Training, build_config, describe, read_config
-from tuna_train.resuming import claim
+from tuna_train.training.build import fitting_micro_batch, share, training_arguments
+from tuna_train.training.checks import check_model, check_settings
+from tuna_train.training.resuming import claim
 
 NEEDED = ["model=demo", "data=a.json", "output=out"]
 

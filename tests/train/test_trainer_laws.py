@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny_families import instructions, tiny_model
 
-from tuna_train.build import training_arguments
 from tuna_train.config import Loss, RankConfig, build_config
 from tuna_train.losses import objective
 from tuna_train.packing import TokenizedInstruction, collate
 from tuna_train.scoring import enable_packing, response_logprobs
-from tuna_train.trainer import RankingTrainer
+from tuna_train.training.build import training_arguments
+from tuna_train.training.trainer import RankingTrainer
 
 RANKED = [i for seed in range(7) for i in instructions(seed) if i.candidates][:20]
 FAMILIAR = ("loss", "rank_loss", "mle", "pair_accuracy", "margins_met")

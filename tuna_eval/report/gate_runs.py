@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuna_eval.errors import ConfigError, DataError
-from tuna_eval.judging_folder import JudgingFolder
+from tuna_eval.judging.folder import JudgingFolder
+from tuna_eval.judging.reviews import read_answers
 from tuna_eval.report.comparable import Difference, differences, judging_of
 from tuna_eval.report.runs import StoredRun
-from tuna_eval.reviews import read_answers
 from tuna_eval.tasks.vicuna import VicunaQA
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tuna_eval.disk import read_lines
 from tuna_eval.errors import DataError
-from tuna_eval.judging_folder import JudgingFolder
+from tuna_eval.judging.folder import JudgingFolder
 from tuna_eval.metrics.paired import FloatArray, MeanDifference, PairedStatistic
 from tuna_eval.report.gate_runs import RunPair, judging_place
 from tuna_eval.report.runs import StoredRun

@@ -13,7 +13,9 @@ from tuna_eval.llm.encoder import HFEncoder
 from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
-from tuna_train.build import (
+from tuna_train.config import PrmConfig
+from tuna_train.prm.ranker import PrmSettings
+from tuna_train.training.build import (
     CHECKPOINTS,
     fitting_micro_batch,
     is_main_process,
@@ -22,13 +24,11 @@ from tuna_train.build import (
     training_arguments,
     with_new_adapter,
 )
-from tuna_train.checks import check_model, check_settings
-from tuna_train.config import PrmConfig
-from tuna_train.inputs import Inputs, encode_files, encoder_of
-from tuna_train.prm.ranker import PrmSettings
-from tuna_train.record import RECORD, training_record, write_record
-from tuna_train.resuming import claim, identity_of, last_checkpoint
-from tuna_train.saving import copy_tokenizer, whole_weights
+from tuna_train.training.checks import check_model, check_settings
+from tuna_train.training.inputs import Inputs, encode_files, encoder_of
+from tuna_train.training.record import RECORD, training_record, write_record
+from tuna_train.training.resuming import claim, identity_of, last_checkpoint
+from tuna_train.training.saving import copy_tokenizer, whole_weights
 
 if TYPE_CHECKING:
     from tuna_train.prm.trainer import PrmTrainer
@@ -117,8 +117,8 @@ def load_prm_start(config: PrmConfig, source: LocalModel) -> Any:
 def _train(config: PrmConfig, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
     from transformers import PrinterCallback
 
-    from tuna_train.logs import LOG, NoLastCheckpoint, TrainingLog
     from tuna_train.prm.trainer import PrmTrainer
+    from tuna_train.training.logs import LOG, NoLastCheckpoint, TrainingLog
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     measures_first = inputs.held_out is not None and checkpoint is None

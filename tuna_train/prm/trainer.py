@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from transformers import TrainingArguments
 
-from tuna_train.batches import MicroBatch
 from tuna_train.config import Loss
 from tuna_train.losses import Objective, Targets, Totals, bradley_terry_loss, pairs_of, ranking_loss
 from tuna_train.packing import ROW_TOKENS, TokenizedInstruction
 from tuna_train.prm.batches import BatchPlan, candidate_scores
 from tuna_train.prm.held_out import compare_with_ranks
 from tuna_train.prm.model import response_scores
-from tuna_train.trainer import Metrics, RankingTrainer
+from tuna_train.training.batches import MicroBatch
+from tuna_train.training.trainer import Metrics, RankingTrainer
 
 LossName = Literal["ranking", "bradley_terry"]
 

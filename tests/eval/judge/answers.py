@@ -15,7 +15,7 @@ from openai_server import OpenAIServer
 from tuna_eval.judge.engine_judge import EngineComparer
 from tuna_eval.judge.pairwise import JudgingProtocol, open_protocol
 from tuna_eval.judge.protocols import BOTH_ORDERS, Ask, Question
-from tuna_eval.judging import Judged, Match, judge
+from tuna_eval.judging.judging import Judged, Match, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 

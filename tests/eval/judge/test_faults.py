@@ -22,7 +22,7 @@ from openai_server import OpenAIServer
 from openai_tokens import tokenize
 from tuna_eval.disk import read_lines
 from tuna_eval.errors import EngineError
-from tuna_eval.judging import Judged, judge
+from tuna_eval.judging.judging import Judged, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 

@@ -13,7 +13,7 @@ from tuna_eval.errors import ConfigError
 from tuna_eval.judge import factory, likelihood
 from tuna_eval.judge.factory import JudgeOptions, open_judge, open_rules
 from tuna_eval.judge.likelihood import LikelihoodRules
-from tuna_eval.judging_folder import StoredChoices, choices_of
+from tuna_eval.judging.folder import StoredChoices, choices_of
 
 SERVED = JudgeOptions("likelihood:far", base_url="http://127.0.0.1:9/v1")
 

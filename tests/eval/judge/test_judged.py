@@ -19,8 +19,8 @@ from tuna_eval.judge.judgment_log import JudgmentLog
 from tuna_eval.judge.likelihood import LikelihoodRules
 from tuna_eval.judge.pairwise import open_protocol
 from tuna_eval.judge.protocols import Ask, Judgment, Question
-from tuna_eval.judging import Match, judge, judging_folder
-from tuna_eval.judging_reparse import judge_agreement, reparse
+from tuna_eval.judging.judging import Match, judge, judging_folder
+from tuna_eval.judging.reparse import judge_agreement, reparse
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 from tuna_eval.llm.prices import Price

@@ -34,7 +34,7 @@ from tuna_eval.disk import read_lines
 from tuna_eval.judge.pairwise import open_protocol
 from tuna_eval.judge.protocols import BOTH_ORDERS
 from tuna_eval.judge.significance import Counts
-from tuna_eval.judging import Match, judge
+from tuna_eval.judging.judging import Match, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 
@@ -97,7 +97,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from answers import MARKS, OnePort, Watched, many
-from tuna_eval.judging import Match, judge
+from tuna_eval.judging.judging import Match, judge
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 

@@ -20,7 +20,7 @@ from tiny_models import save_tokenizer
 from tuna_eval.errors import DataError, EngineError
 from tuna_eval.judge.likelihood import CUT_MARK, LEAD, VERDICTS, LikelihoodComparer, LikelihoodRules
 from tuna_eval.judge.protocols import BOTH_ORDERS, Ask, Comparer, Judgment, Order, Pair, Question, Ranker
-from tuna_eval.judging import Match
+from tuna_eval.judging.judging import Match
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.api_options import ApiOptions
 from tuna_eval.llm.encoder import HFEncoder

@@ -14,8 +14,8 @@ from openai_judges import by_quality, planted_quality, responses_in
 from openai_server import OpenAIServer
 from tuna_eval.disk import read_lines
 from tuna_eval.judge.listwise_parsers import PARSERS
-from tuna_train import rank_options
 from tuna_train.cli import main
+from tuna_train.commands.train import data_rank_options as rank_options
 from tuna_train.data import ranking_report
 from tuna_train.data.ranked import Candidate, RankedExample, competition_ranks, read_ranked
 

@@ -1,0 +1,18 @@
+"""`tuna-train prm`: from parsed options to one call."""
+
+from __future__ import annotations
+
+import argparse
+
+from tuna_train.config import PrmConfig, read_config
+
+
+def prm_command(options: argparse.Namespace) -> int:
+    """Trains a proxy ranking model and tells how well it orders held-out candidates, before and after."""
+    config = read_config(PrmConfig, options.config, options.assignments)
+    # Imported when the configuration is right: torch takes seconds.
+    from tuna_train.commands.train import open_progress
+    from tuna_train.prm.fit import fit_prm
+
+    fit_prm(config, open_progress())
+    return 0

@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   tuna-train sft model=demo data=alpaca.json output=OUT          supervised fine-tuning
   tuna-train rank --config tuna.yaml learning_rate=5e-6          ranking loss and MLE, the paper's method
   torchrun --nproc_per_node 8 -m tuna_train.cli rank --config tuna.yaml fsdp=true
-  tuna-train nll OUT held_out.jsonl                              token-level NLL of given responses
+  tuna-train nll CKPT held_out.jsonl                             token-level NLL of given responses
   tuna-train rank --help                                         every key, its default and its source
 """
 

@@ -1,4 +1,4 @@
-"""Every command that the README and --help show is run, on the small real model and the built-in sample."""
+"""Every command of tuna-eval that README, docs and --help show is run, on a real model and the built-in sample."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, environment, here
 
+from documentation import commands, filled
 from human_study import saved
 from openai_server import OpenAIServer
-from tuna_eval.cli import EXAMPLES
 from tuna_eval.llm.models import resolve_model
 from tuna_eval.report.human.files import read_key
 
@@ -24,15 +24,6 @@ QUICK = ["--data", "mini", "--limit", "1", "--max-new-tokens", "4", "--engine", 
 ONE_TASK = {"superni": "task9001_mini_textual_entailment", "lmentry": "first_letter", "vicuna_qa": "generic"}
 BASELINE = ROOT / "benchmarks/mini/vicuna/baseline_answers.jsonl"
 QUESTIONS = [str(number) for number in range(1, 10)]  # of the built-in sample
-
-
-def commands() -> list[str]:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
-    lines = re.sub(r"\\\n\s*", "", "\n".join(blocks)).splitlines()
-    lines += [line.strip() for line in EXAMPLES.splitlines()[1:]]
-    found = (re.split(r"\s+#|\s{3,}", line)[0].strip() for line in lines)
-    return sorted({line for line in found if line})
 
 
 def make_targets() -> set[str]:
@@ -135,12 +126,6 @@ def study(judge_server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) 
     return {"RUN": str(own), **judgings, **files, **annotators, "page.key.json": str(key)}
 
 
-def filled(command: str, values: dict[str, str]) -> list[str]:
-    """A command's words with values for placeholders."""
-    names = "|".join(map(re.escape, values))
-    return [re.sub(rf"(?<![\w.])({names})(?![\w.])", lambda m: values[m[1]], word) for word in shlex.split(command)]
-
-
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("tuna-eval judge")])
 def test_judge_commands(command: str, study: dict[str, str], judge_server: OpenAIServer) -> None:
     words = filled(command, study)
@@ -176,7 +161,42 @@ def test_lm_eval_commands(command: str, tmp_path: Path) -> None:
     assert "rougeL" in result.stdout
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of two models under results, and a baseline named main."""
+    folder = tmp_path_factory.mktemp("measured")
+    for name, reply in (("CANDIDATE", "neutral"), ("BASELINE", "entailment")):
+        script = folder / f"{name}.jsonl"
+        script.write_text(json.dumps({"reply": reply}) + "\n")
+        words = ["run", "--model", script, "--name", name, "--suite", "superni", "lmentry", "--engine", "scripted"]
+        here(*words, "--data", "mini", "--limit", "1", "--output", folder / "results", check=True)
+    with chdir(folder):
+        here("baseline", "set", "main", "results/runs/BASELINE", check=True)
+    return folder
+
+
+SHOWN = ("table", "plot", "trend", "gate", "baseline")
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith(tuple(f"tuna-eval {n}" for n in SHOWN))])
+def test_commands_that_show_and_gate(command: str, measured: Path) -> None:
+    runs = iter(["results/runs/CANDIDATE", "results/runs/BASELINE"] * 2)
+    words = [next(runs) if word == "RUN" else word for word in filled(command, {"NAME": "BASELINE"})]
+    with chdir(measured):
+        result = here(*words[1:])
+        assert result.returncode == (1 if words[1] == "gate" and "CANDIDATE fell" in result.stdout else 0), (
+            result.stderr
+        )
+        for option in {"--out", "--plot"} & set(words):
+            assert Path(words[words.index(option) + 1]).stat().st_size > 100
+
+
 def test_every_command_is_tested() -> None:
-    tested = ["data list", "data fetch", "ls", "run", "score", "judge", "human"]
-    starts = ("make ", "source ", "lm_eval", *(f"tuna-eval {name}" for name in tested))
+    tested = ["data list", "data fetch", "ls", "run", "score", "judge", "human", "report", *SHOWN]
+    elsewhere = [
+        "tuna-train ",
+        "torchrun ",
+        "tuna-eval watch ",
+    ]  # tests/train/test_training_docs.py, test_github_workflow
+    starts = ("make ", "source ", "lm_eval", *elsewhere, *(f"tuna-eval {name}" for name in tested))
     assert [c for c in commands() if not c.startswith(starts)] == []

@@ -41,7 +41,9 @@ def batch_limits(model: Any, batch_size: int | None, *, logits: bool = False) ->
     activations = 16 * config.hidden_size  # attention's tensors, and a feed-forward layer 4 to 8 times as wide
     per_token = (2 * keys_and_values + activations) * model.dtype.itemsize
     if logits:
-        per_token += config.vocab_size * (model.dtype.itemsize + 3 * 4)  # and three copies in float32: see hf_scoring
+        per_token += config.vocab_size * (
+            model.dtype.itemsize + 2 * 4
+        )  # and in float32 once as they are and once normalised
     tokens = _free_bytes(model.device) // 2 // per_token
     return BatchLimits(CPU_ROWS if model.device.type == "cpu" else GPU_ROWS, max(1, tokens))
 

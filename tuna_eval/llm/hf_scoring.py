@@ -29,22 +29,30 @@ def score_batch(
     from torch.nn.functional import cross_entropy
 
     with torch.inference_mode(), quiet_transformers():
-        logits = (_decoder_logits if model.config.is_encoder_decoder else _causal_logits)(model, prompts, continuations)
-        targets, mask = right_padded(continuations, logits.device)
-        logprobs = -cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-        is_hit = (logits.argmax(-1) == targets) | (mask == 0)
+        if model.config.is_encoder_decoder:
+            logits = _decoder_logits(model, prompts, continuations)
+            starts = [0] * len(continuations)
+        else:
+            logits = _causal_logits(model, prompts, continuations)
+            starts = [logits.shape[1] - len(ids) for ids in continuations]
+        targets = torch.zeros(logits.shape[:2], dtype=torch.long, device=logits.device)
+        for row, (start, ids) in enumerate(zip(starts, continuations, strict=True)):
+            targets[row, start : start + len(ids)] = torch.tensor(ids)
+        # Flat, and moved nowhere: each further copy of the logits costs more than the model's layers on a CPU.
+        logprobs = -cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+        hits = logits.argmax(-1) == targets
     scores = []
-    for index, ids, row, hits in zip(indices, continuations, logprobs.tolist(), is_hit.all(1).tolist(), strict=True):
-        values = tuple(row[: len(ids)])
-        scores.append(ContinuationScore(index, sum(values), tuple(ids), values, bool(hits)))
+    for row, (index, start, ids) in enumerate(zip(indices, starts, continuations, strict=True)):
+        own = slice(start, start + len(ids))
+        values = tuple(logprobs[row, own].tolist())
+        scores.append(ContinuationScore(index, sum(values), tuple(ids), values, bool(hits[row, own].all())))
     return scores
 
 
 def _causal_logits(model: Any, prompts: Sequence[list[int]], continuations: Sequence[list[int]]) -> torch.Tensor:
     """Logits at the continuations' positions, shape (rows, longest continuation, vocabulary), in float32.
 
-    Rows are padded at the start, so that continuations end together and only their logits are computed, and then
-    shifted so that they begin together.
+    Rows are padded at the start, so that continuations end together and only their logits are computed.
     """
     import torch
 
@@ -57,13 +65,12 @@ def _causal_logits(model: Any, prompts: Sequence[list[int]], continuations: Sequ
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
     if takes(model, "logits_to_keep"):
         inputs["logits_to_keep"] = keep
-    logits = model(**inputs).logits[:, -keep:].float()
-    shifted = [row.roll(len(c) - keep, dims=0) for row, c in zip(logits, continuations, strict=True)]
-    return torch.stack(shifted)
+    return model(**inputs).logits[:, -keep:].float()  # type: ignore[no-any-return]  # transformers is untyped
 
 
 def _decoder_logits(model: Any, prompts: Sequence[list[int]], continuations: Sequence[list[int]]) -> torch.Tensor:
-    """Logits of the decoder, which sees its start token and then the continuation; shape as for `_causal_logits`."""
+    """Logits of the decoder, which sees its start token and then the continuation; shape as for
+    `_causal_logits`, but continuations begin together."""
     start = model.generation_config.decoder_start_token_id
     ids, mask = right_padded(prompts, model.device)
     decoder_ids, _ = right_padded([[start, *c[:-1]] for c in continuations], model.device)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vicuna_runs import here, script_of
+from command_line import here
+from vicuna_runs import script_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = sorted((ROOT / "benchmarks/mini/superni/tasks").glob("*.json"))

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command_line import here, last_line
 from gate_runs import run_words, superni_rules, two_models
-from vicuna_runs import here, last_line
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from command_line import here, last_line
 from gate_runs import INSTANCES, report_of, run, superni_rules, two_models
-from vicuna_runs import BASELINE, CANDIDATE, QUESTIONS, here, last_line, only_run, script_of
+from vicuna_runs import BASELINE, CANDIDATE, QUESTIONS, only_run, script_of
 
 from openai_judges import longer
 from openai_server import OpenAIServer

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from vicuna_runs import BASELINE, here, last_line, record_of, script_of, tuna_eval
+from command_line import here, last_line, tuna_eval
+from vicuna_runs import BASELINE, record_of, script_of
 
 from tuna_eval.report.layouts import LAYOUTS
 from tuna_eval.report.sources import read_frame

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import command, environment, here, last_line
 from gate_runs import run, superni_rules
-from vicuna_runs import command, environment, here, last_line
 
 from openai_judges import longer
 from openai_server import OpenAIServer

@@ -15,7 +15,7 @@ from openai_server import OpenAIServer
 from tuna_eval.disk import read_lines
 from tuna_eval.judge.listwise_parsers import PARSERS
 from tuna_train.cli import main
-from tuna_train.commands.train import data_rank_options as rank_options
+from tuna_train.commands import data_rank_options as rank_options
 from tuna_train.data import ranking_report
 from tuna_train.data.ranked import Candidate, RankedExample, competition_ranks, read_ranked
 
@@ -245,18 +245,13 @@ def test_a_likelihood_ranks_too(tmp_path: Path) -> None:
         assert [c.rank for c in example.candidates] == competition_ranks([s for s in scores if s is not None])
 
 
+@pytest.mark.model
 def test_a_proxy_ranking_model_ranks_too(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from tiny_models import save_model
-    from tuna_train.prm.model import padding_id, with_scalar_head
-    from tuna_train.prm.ranker import PrmSettings, open_prm
+    from tiny_prm import save_prm
+    from tuna_train.prm.ranker import open_prm
 
-    base, prm = save_model(tmp_path / "base", "llama", single="<s> $A", has_template=True), tmp_path / "prm"
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    with_scalar_head(AutoModelForCausalLM.from_pretrained(base), padding_id(tokenizer)).save_pretrained(prm)
-    tokenizer.save_pretrained(prm)
-    PrmSettings("alpaca", 256).write(prm)
+    prm = save_prm(save_model(tmp_path / "base", single="<s> $A", has_template=True), tmp_path / "prm")
     examples = [replace(planted(1)[0], candidates=tuple(map(Candidate, ("Paris", "the cat sat", "Paris", "seven"))))]
     file = write(tmp_path, [*examples, replace(planted(2)[1], instruction="word " * 400)])
     command = ["data", "rank", str(file), "--out", str(tmp_path / "out.jsonl"), "--ranker", f"prm:{prm}"]

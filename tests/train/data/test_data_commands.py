@@ -10,7 +10,7 @@ import pytest
 from tuna_eval.datasets import resolve
 from tuna_eval.tasks.vicuna import read_questions
 from tuna_train.cli import main
-from tuna_train.commands.train import data_options
+from tuna_train.commands import data_options
 from tuna_train.data.export import EXPORTS, PAIRS, PROMPTS, RESPONSES
 from tuna_train.data.mixture import DEDUPLICATIONS
 from tuna_train.data.originals import ORIGINAL_POLICIES

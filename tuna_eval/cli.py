@@ -6,16 +6,14 @@ Exit codes: 0 fine, 1 a gate failed, 2 the user can mend it, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
 import tuna_eval
+from tuna_eval.commands.entry import answer
 from tuna_eval.commands.gate_options import add_gate_commands
 from tuna_eval.commands.report_options import add_report_commands
-from tuna_eval.errors import TunaError
 
 EXAMPLES = """examples:
   tuna-eval run --model demo --suite all --data mini       the whole job on the built-in sample
@@ -30,25 +28,7 @@ LISTS = ["suites", "tasks", "engines", "formats", "protocols", "lmentry-scoring"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    options = parser().parse_args(arguments)
-    # Threads that wait by spinning starve every other process on the machine, and with it themselves; read once, when
-    # torch is first imported. Costs nothing on an idle machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        return int(_command(options.command)(options))
-    except TunaError as error:
-        sys.stderr.write(f"tuna-eval: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("tuna-eval: interrupted; run the same command again to resume\n")
-        return 130
-
-
-def _command(path: str) -> Callable[[argparse.Namespace], int]:
-    """The function behind a command, imported after parsing so that --help answers at once."""
-    module, _, name = path.rpartition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"tuna_eval.{module}"), name)
-    return found
+    return answer(parser().parse_args(arguments), "tuna_eval")
 
 
 def parser() -> argparse.ArgumentParser:

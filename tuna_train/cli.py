@@ -1,20 +1,18 @@
 """tuna-train: parse, build the values, call one function, and turn errors into one line and an exit code.
 
-Exit codes: 0 fine, 2 the user can mend it, 130 interrupted.
+Exit codes: 0 fine, 1 data overlap evaluation prompts, 2 the user can mend it, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tuna_train
-from tuna_eval.errors import TunaError
+from tuna_eval.commands.entry import answer
 from tuna_train.commands.data_options import add_data_actions
 from tuna_train.commands.data_rank_options import add_ranking
 from tuna_train.commands.data_sample_options import add_sample, add_teacher
@@ -30,24 +28,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    options = parser().parse_args(arguments)
-    # Threads that wait by spinning starve every other process on the machine; read once, when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        return int(_command(options.command)(options))
-    except TunaError as error:
-        sys.stderr.write(f"tuna-train: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("tuna-train: interrupted; run the same command again to resume\n")
-        return 130
-
-
-def _command(path: str) -> Callable[[argparse.Namespace], int]:
-    """The function behind a command, imported after parsing so that --help answers at once."""
-    module, _, name = path.rpartition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(import_module(f"tuna_train.{module}"), name)
-    return found
+    return answer(parser().parse_args(arguments), "tuna_train")
 
 
 def parser() -> argparse.ArgumentParser:

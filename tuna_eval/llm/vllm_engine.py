@@ -25,6 +25,7 @@ from tuna_eval.llm.vllm_params import decoding_params, scoring_params
 from tuna_eval.schema import JSON, Completion, ContinuationRequest, ContinuationScore, Prompt
 
 CPU_BLOCK_TOKENS = 32  # vLLM's 128 for CPUs would share only prefixes of whole 128 tokens
+CPU_STEP_TOKENS = 4096  # read in one step, as vLLM has it for CPUs
 
 
 class VllmEngine:
@@ -266,6 +267,11 @@ class VllmEngine:
         if self.on_cpu:  # eager: nothing to compile or capture pays on a CPU
             arguments |= {"enforce_eager": True, "block_size": CPU_BLOCK_TOKENS}
             arguments["kv_cache_memory_bytes"] = cpu_kv_cache_bytes()
+            # Of a prompt that is read in pieces vLLM takes a draw back, which a seeded generator on a CPU cannot.
+            arguments |= {
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(CPU_STEP_TOKENS, self.max_length),
+            }
         elif self._gpu_memory_utilization is not None:
             arguments["gpu_memory_utilization"] = self._gpu_memory_utilization
         if self.model.adapter is not None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 # The systems whose answers are short: two cores score and train on some hundred tokens a second.
 SYSTEMS = {"text_davinci_003", "text_davinci_001", "alpaca-7b", "falcon-7b-instruct", "alpaca-farm-ppo-sim-gpt4-20k"}
-SMALL_STEP = ["batch_size=8", "micro_batch=2", "max_length=512", "save_steps=10", "logging_steps=1"]
+SMALL_STEP = ["batch_size=8", "micro_batch=2", "max_length=2048", "save_steps=10", "logging_steps=1"]
 
 
 def tuna_train(words: list[str]) -> float:

@@ -1,4 +1,4 @@
-"""Recipes: how each model of the paper is made, as files, and the plan that makes one from what it needs.
+"""Recipes: how each model of the paper is made, as files.
 
 A recipe makes one artefact, a checkpoint or a data file, with one tuna-train command. Its settings name parameters and
 other recipes as ${name}; those are made first. Every setting stands beside the place that it comes from.
@@ -7,10 +7,7 @@ other recipes as ${name}; those are made first. Every setting stands beside the 
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +15,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from tuna_eval.disk import appending, json_line, read_lines, replacing
 from tuna_eval.errors import ConfigError
 from tuna_train.config import Config, build_config
 
 FOLDER = Path(__file__).parent / "recipes"
-_REFERENCE = re.compile(r"\$\{(\w+)\}")
 _SHARED = "_shared"
-_MADE = "made.jsonl"
 
-Value = None | bool | int | float | str | list[str]
+Value = None | bool | int | float | str | list[float]
 
 
 class Setting(Config):
@@ -41,6 +35,7 @@ class Parameter(Config):
     """What the user of all recipes may choose."""
 
     default: Value = Field(description="None: the user must give it")
+    is_file: bool = Field(False, description="whether it must be there before anything is made")
     place: str = Field(description="what it is, and where the default comes from")
     varies: bool = Field(False, description="whether sweeps vary it: artefacts that depend on it are kept apart")
 
@@ -51,6 +46,7 @@ class Sweep(Config):
     recipe: str
     parameter: str
     values: tuple[Value, ...]
+    instead: Mapping[float, str] = Field({}, description="recipe that is a value's point as it stands")
 
 
 class Recipe(Config):
@@ -73,30 +69,6 @@ class Shared(Config):
 
     parameters: Mapping[str, Parameter]
     groups: Mapping[str, Mapping[str, Setting]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of a plan.
-
-    Attributes:
-        name: of the artefact: the recipe, and the parameters in which it differs from the recipe's own.
-        recipe: which one it is.
-        output: folder of a checkpoint, or file.
-        command: words behind `tuna-train`.
-    """
-
-    name: str
-    recipe: Recipe
-    output: Path
-    command: tuple[str, ...]
-
-
-@dataclass
-class _Plan:
-    parameters: Mapping[str, Value]
-    out: Path
-    steps: dict[str, Step] = field(default_factory=dict)
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -159,130 +131,28 @@ def choose_parameters(assignments: Sequence[str]) -> dict[str, Value]:
             close = difflib.get_close_matches(name, known, n=1)
             cure = f"did you mean {close[0]}?" if close else f"use one of {', '.join(shared().parameters)}"
             raise ConfigError(f"no parameter {name!r}" if equals else f"not name=value: {name!r}", cure=cure)
-        chosen[name] = yaml.safe_load(text)
+        chosen[name] = _parsed(name, text)
     return chosen
 
 
-def plan(name: str, parameters: Mapping[str, Value], out: Path) -> list[Step]:
-    """The commands that make a recipe's artefact, those it needs first, each once.
-
-    Args:
-        name: of the recipe or sweep.
-        parameters: see `choose_parameters`.
-        out: folder for all artefacts.
-
-    Raises:
-        ConfigError: no such recipe, or a parameter that is needed was not given.
-    """
-    sweep = load_recipe(name).sweep
-    steps: dict[str, Step] = {}
-    for value in sweep.values if sweep else (None,):
-        varied = {**parameters, sweep.parameter: value} if sweep else parameters
-        _add(sweep.recipe if sweep else name, _Plan(varied, out, steps))
-    return list(steps.values())
+def _parsed(name: str, text: str) -> Value:
+    """A parameter's value: a number where its default is one, else the text as it stands."""
+    parameter = shared().parameters.get(name)
+    if parameter is None or not isinstance(parameter.default, int | float):
+        return text
+    try:
+        return type(parameter.default)(text)
+    except ValueError as fault:
+        raise ConfigError(f"{text!r} is no number", place=name, cure=f"such as {parameter.default}") from fault
 
 
-def _add(name: str, into: _Plan) -> Path:
-    """Plans an artefact and what it needs, and says where it will be."""
-    recipe = load_recipe(name)
-    label = _label(name, into.parameters)
-    output = into.out / (label if recipe.makes == "checkpoint" else f"{label}.{_SUFFIX[recipe.makes]}")
-    if label not in into.steps:
-        reads = [str(_filled(word, into)) for word in recipe.reads]
-        settings = {key: _filled(setting.value, into) for key, setting in recipe.settings.items()}
-        into.steps[label] = Step(label, recipe, output, (*recipe.run.split(), *_words(recipe, reads, settings, output)))
-    return output
-
-
-_SUFFIX = {"data": "jsonl", "numbers": "json"}
-
-
-def _words(recipe: Recipe, reads: Sequence[str], settings: Mapping[str, Value], output: Path) -> Iterator[str]:
-    """Arguments of a command: key=value where it makes a checkpoint, else options."""
-    yield from reads
-    if recipe.makes == "checkpoint":
-        yield from (f"{key}={json.dumps(value)}" for key, value in settings.items() if value is not None)
-        yield f"output={output}"
-        return
-    for key, value in settings.items():
-        if value is True:
-            yield f"--{key}"
-        elif value is not None and value is not False:
-            yield from (f"--{key}", *(map(str, value) if isinstance(value, list) else [str(value)]))
-    yield from (recipe.out, str(output)) if recipe.out else (str(output),)
-
-
-def _label(name: str, parameters: Mapping[str, Value]) -> str:
-    known = shared().parameters
-    used = sorted(p for p in _uses(name) if known[p].varies and parameters[p] != known[p].default)
-    return "+".join([name, *(f"{p}={parameters[p]}" for p in used)])
-
-
-@cache
-def _uses(name: str) -> frozenset[str]:
-    """Parameters that an artefact depends on, itself or by what it needs."""
-    found: set[str] = set()
-    for reference in _references(load_recipe(name)):
-        found |= {reference} if reference in shared().parameters else _uses(reference)
-    return frozenset(found)
-
-
-def _references(recipe: Recipe) -> set[str]:
-    values = [setting.value for setting in recipe.settings.values()]
-    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
-    return {name for text in [*texts, *recipe.reads] if isinstance(text, str) for name in _REFERENCE.findall(text)}
-
-
-def _filled(value: Value, into: _Plan) -> Value:
-    """A value with its references replaced: a parameter keeps its type where it stands alone."""
-    if isinstance(value, list):
-        return [str(_filled(part, into)) for part in value]
-    if not isinstance(value, str):
-        return value
-    if whole := _REFERENCE.fullmatch(value):
-        return _resolved(whole[1], into)
-    return _REFERENCE.sub(lambda found: str(_resolved(found[1], into)), value)
-
-
-def _resolved(name: str, into: _Plan) -> Value:
-    if name not in into.parameters:
-        return str(_add(name, into))
-    value = into.parameters[name]
-    if value is None:
-        place = shared().parameters[name].place
-        raise ConfigError(
-            f"the parameter {name} is needed ({place})", place="tuna-train recipe", cure=f"add {name}=..."
-        )
-    return value
-
-
-def made(out: Path) -> set[tuple[str, ...]]:
-    """Commands that have made their artefacts in a folder already."""
-    file = out / _MADE
-    return {tuple(line["command"]) for line in read_lines(file)} if file.is_file() else set()
-
-
-def note_made(out: Path, step: Step) -> None:
-    """Remembers that a step is done."""
-    with appending(out / _MADE) as append:
-        append(json_line({"name": step.name, "command": list(step.command)}))
-
-
-def keep_parameters(out: Path, parameters: Mapping[str, Value]) -> None:
-    """Writes the parameters beside the artefacts, or checks that those that are there were made with the same.
+def check_files(parameters: Mapping[str, Value]) -> None:
+    """Fails before anything is made or paid for.
 
     Raises:
-        ConfigError: they were made with others; artefacts of two choices would mix.
+        ConfigError: a file that a parameter names is not there.
     """
-    file = out / "parameters.json"
-    varies = {name for name, parameter in shared().parameters.items() if parameter.varies}
-    fixed = {name: value for name, value in parameters.items() if name not in varies}
-    if not file.is_file():
-        with replacing(file) as write:
-            write(json.dumps(fixed, indent=2) + "\n")
-        return
-    before = json.loads(file.read_text(encoding="utf-8"))
-    for name, value in fixed.items():
-        if name in before and before[name] != value:
-            problem = f"{name} is {value!r} now and was {before[name]!r} when this folder was begun"
-            raise ConfigError(problem, place=str(file), cure="choose another --out, or the same value")
+    for name, parameter in shared().parameters.items():
+        value = parameters[name]
+        if parameter.is_file and value is not None and not Path(str(value)).is_file():
+            raise ConfigError(f"no such file: {value}", place=name, cure=f"give {parameter.place}")

@@ -10,7 +10,9 @@ import pytest
 from tuna_eval.errors import ConfigError
 from tuna_train import config
 from tuna_train.cli import main, parser
-from tuna_train.recipe import choose_parameters, keep_parameters, load_recipe, plan, recipe_names, shared
+from tuna_train.data.ranked import RankedExample, read_ranked, write_ranked
+from tuna_train.recipe import choose_parameters, load_recipe, recipe_names, shared
+from tuna_train.recipe_plan import keep_parameters, plan
 
 GIVEN = ["instructions=alpaca.json", "heldout=lima.jsonl"]
 CONFIGS = {"sft": config.SftConfig, "rank": config.RankConfig, "prm": config.PrmConfig, "rl": config.RlConfig}
@@ -82,7 +84,7 @@ def test_tuna_is_made_from_tuna_p_which_is_made_from_alpaca() -> None:
     names = planned("tuna")
     assert [n for n in names if load_recipe(n).run in CONFIGS] == ["alpaca", "tuna_p", "tuna"]
     last = plan("tuna", choose_parameters(GIVEN), OUT)[-1]
-    assert '"out/tuna_p"' in values(last.command)["model"]
+    assert values(last.command)["model"] == "out/tuna_p"
 
 
 def test_a_sweep_makes_what_its_variants_share_once() -> None:
@@ -103,6 +105,12 @@ def test_the_beta_sweep_pays_the_teacher_once() -> None:
     assert sum(step.command[0] == "nll" for step in steps) == 6
 
 
+def test_the_point_without_ranking_data_is_alpaca() -> None:
+    names = planned("data_amount_sweep")
+    assert names[0] == "alpaca"
+    assert [n for n in names if n.startswith("tuna_p")] == ["tuna_p+amount=13000", "tuna_p+amount=24000", "tuna_p"]
+
+
 def test_an_artefact_that_is_there_is_not_made() -> None:
     assert planned("tuna", "tuna_p=checkpoints/tuna_p") == ["tuna_p_samples", "contextual_tuna_p_13k", "tuna"]
 
@@ -114,6 +122,10 @@ def test_an_artefact_that_is_there_is_not_made() -> None:
         (["recipe", "run", "tuna", "--dry-run"], "the parameter instructions is needed"),
         (["recipe", "run", "tuna", "bace=x", "--dry-run"], "did you mean base?"),
         (["recipe", "run", "tuna", "instructions", "--dry-run"], "not name=value"),
+        (["recipe", "show", "tuna_p", "beta=high"], "'high' is no number"),
+        (["recipe", "run", "alpaca", "instructions=none.json"], "no such file: none.json"),
+        (["recipe", "show", "lambda_sweep", "mle_weight=7"], "lambda_sweep varies mle_weight"),
+        (["recipe", "show", "data_amount_sweep", "tuna_p=PATH"], "makes tuna_p"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,3 +152,15 @@ def test_a_folder_keeps_the_parameters_it_was_begun_with(tmp_path: Path) -> None
 
 def test_parameters_have_sources() -> None:
     assert all(len(parameter.place) > 10 for parameter in shared().parameters.values())
+
+
+def test_a_recipe_is_run_and_run_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answers = tmp_path / "answers #1.jsonl"
+    write_ranked(answers, [RankedExample(str(n), f"Name the colour {n}.", original="Blue.") for n in range(3)])
+    command = ["recipe", "run", "probabilistic_first_13k", f"probabilistic={answers}", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert len(list(read_ranked(tmp_path / "out" / "probabilistic_first_13k.jsonl"))) == 3
+    assert main(command) == 0
+    assert "made before" in capfd.readouterr().err
+    assert main([*command[:3], "probabilistic=other.jsonl", *command[4:]]) == 2
+    assert "probabilistic is 'other.jsonl' now and was" in capfd.readouterr().err

@@ -12,18 +12,8 @@ from pathlib import Path
 from tuna_eval.commands.data import print_text
 from tuna_eval.console import ConsoleProgress
 from tuna_eval.errors import ConfigError
-from tuna_train.recipe import (
-    Recipe,
-    Step,
-    choose_parameters,
-    keep_parameters,
-    load_recipe,
-    made,
-    note_made,
-    plan,
-    recipe_names,
-    shared,
-)
+from tuna_train.recipe import Recipe, check_files, choose_parameters, load_recipe, recipe_names, shared
+from tuna_train.recipe_plan import Step, keep_parameters, made, note_made, plan
 
 TRAINED = ("sft", "rank", "prm", "rl")  # commands that a launcher may start on several devices
 
@@ -88,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
     """Makes everything that is missing, one command after the other; each resumes what it began."""
     parameters = choose_parameters(options.assignments)
     steps = plan(options.name, parameters, options.out)
+    if not options.dry_run:
+        check_files(parameters)
     commands = [_command(step, options) for step in steps]
     if options.dry_run:
         print_text("\n".join(shlex.join(command) for command in commands))
@@ -96,20 +88,31 @@ def _run(options: argparse.Namespace) -> int:
     progress = ConsoleProgress()
     finished = made(options.out)
     for number, (step, command) in enumerate(zip(steps, commands, strict=True), 1):
-        if step.command in finished and step.output.exists():
+        if step.recipe.makes != "checkpoint" and step.command in finished and step.output.exists():
             progress.note(f"[{number}/{len(steps)}] {step.name}: made before")
             continue
         progress.note(f"[{number}/{len(steps)}] {step.name}: {step.recipe.title}")
         # A process of its own for each: an engine's memory is free again when the trainer starts.
-        code = subprocess.run(command, check=False).returncode
+        code = _exit_code(command)
         if code:
             progress.note(
                 f"tuna-train recipe: {step.name} stopped with exit code {code}; the same command goes on there"
             )
             return code if code in (1, 2) else 3
         note_made(options.out, step)
+    for step in steps:
+        if step.recipe.makes == "numbers":
+            progress.note(f"{step.name}: {step.output.read_text(encoding='utf-8').strip()}")
     progress.note(f"{options.name} is in {steps[-1].output}")
     return 0
+
+
+def _exit_code(command: Sequence[str]) -> int:
+    try:
+        return subprocess.run(command, check=False).returncode
+    except OSError as fault:
+        problem = f"{command[0]} cannot be started ({fault.strerror})"
+        raise ConfigError(problem, place="--launcher", cure="check the words") from fault
 
 
 def _command(step: Step, options: argparse.Namespace) -> list[str]:

@@ -13,13 +13,15 @@ VLLM ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 # Threads that spin while they wait starve the other processes of a test run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-fast chromium tex fuzz fuzz-judge fuzz-rank check clean real-run pipeline-mini \
+.PHONY: demo test test-fast chromium tex fuzz fuzz-judge fuzz-rank check clean real-run pipeline-mini screenshots \
 	bench-eval bench-parity bench-judge bench-train bench-data bench-report
 
 demo: $(VENV)/.demo
 	$(BIN)/tuna-eval run --model demo --suite superni lmentry --data mini --limit 6
 	$(BIN)/tuna-eval run --model demo --suite vicuna_qa --data mini --max-new-tokens 128 \
 		--judge likelihood:demo --baseline benchmarks/mini/vicuna/baseline_answers.jsonl
+	$(BIN)/tuna-eval table results/runs/demo --with-paper
+	$(BIN)/tuna-eval report results/runs/demo --out results/runs/demo/report.html
 
 test: $(VENV)/.dev chromium tex
 	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 2
@@ -68,6 +70,10 @@ fuzz-judge: $(VENV)/.dev
 # 2,000 rankings of a judge that fails in one request of five, killed 20 times, some four minutes; otherwise 120 and two.
 fuzz-rank: $(VENV)/.dev
 	TUNA_FUZZ=2000 $(BIN)/pytest tests/train/data/test_ranking_faults.py -rP
+
+# The README's pictures, from the small real model in two precisions on the built-in sample.
+screenshots: $(VENV)/.dev chromium
+	$(BIN)/python -m tests.screenshots
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from pathlib import Path
 import tuna_eval
 from tuna_eval.commands.entry import answer
 from tuna_eval.commands.gate_options import add_gate_commands
-from tuna_eval.commands.report_options import add_report_commands
+from tuna_eval.commands.report_options import RUN, add_report_commands
 
 EXAMPLES = """examples:
   tuna-eval run --model demo --suite all --data mini       the whole job on the built-in sample
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _add_judge(commands.add_parser("judge", help="compare a run's answers with a baseline's, by a judge"))
     add_report_commands(commands)
     add_gate_commands(commands, _add_run_options)
+    _add_report(commands.add_parser("report", help="runs as one page to look at: scores, samples, flips, judgments"))
     _add_human(commands.add_parser("human", help="have people rank answers, and score their rankings"))
     _add_data(commands.add_parser("data", help="list, fetch and verify the benchmarks' data"))
     _add_ls(
@@ -210,6 +211,14 @@ def _add_judge(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data-dir", type=Path, metavar="DIR", help="use a copy of the data")
     command.add_argument("--json", action="store_true", help="print the metrics as one JSON object on standard output")
     _add_judging(command.add_argument_group("judge"))
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(command="commands.page.report_command")
+    command.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN}; or a file of human scores")
+    command.add_argument("--out", type=Path, required=True, metavar="PAGE", help="the page: one HTML file")
+    command.add_argument("--title", default="Tuna report", metavar="TEXT", help="default: Tuna report")
+    command.add_argument("--data-dir", type=Path, metavar="DIR", help="the copy of the data that the runs used")
 
 
 def _add_human(command: argparse.ArgumentParser) -> None:

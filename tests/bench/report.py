@@ -2,7 +2,8 @@
 
 False alarms and power are counted over simulated pairs of full-size runs (`synthetic_runs`), each with tasks, systems
 and samples of its own: 119 tasks of Super-NI and 25 of LMentry, and a gate over both. The time is that of
-`tuna-eval gate` over two models' runs of 11,810 and 62,703 samples, start of the process included.
+`tuna-eval gate` over two models' runs of 11,810 and 62,703 samples, start of the process included. What
+`tuna-eval report` takes is measured by `report_page`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.bench.record import record
+from tests.bench.report_page import page_figures
 from tests.bench.synthetic_runs import Scores, lmentry_breakdown, synthetic_pair, write_runs
 from tuna_eval.metrics.paired import compare_paired
 from tuna_eval.report.gate import GateOptions, suite_verdict
@@ -123,7 +125,8 @@ def gate_figures(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 # Each part is measured by itself with --part, or all in this order.
-PARTS: Mapping[str, Callable[[argparse.Namespace], dict[str, float]]] = {"gate": gate_figures}
+PARTS: Mapping[str, Callable[[argparse.Namespace], dict[str, float]]] = {"gate": gate_figures, "page": page_figures}
+REPORT_SAMPLES = 11_810 + 110_703  # of each model on the page
 
 
 def main() -> None:
@@ -135,13 +138,16 @@ def main() -> None:
         "--resamples", type=int, default=1999, help="in the simulations; the gate's own default is 9999"
     )
     parser.add_argument("--repeats", type=int, default=3, help="of what is timed")
+    shared = Path(__file__).resolve().parents[3] / "shared" / "benchmarks"
+    parser.add_argument("--data-dir", type=Path, default=shared, help="holds LMentry's official data, for the page")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     for name, part in PARTS.items():
         if arguments.part in (None, name):
             figures |= part(arguments)
             print(figures, file=sys.stderr, flush=True)
-    settings = {key: value for key, value in vars(arguments).items() if key != "part"} | {"gate_samples": SAMPLES}
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("part", "data_dir")}
+    settings |= {"gate_samples": SAMPLES, "report_samples": REPORT_SAMPLES}
     record("report", figures, settings, part=arguments.part or "")
 
 

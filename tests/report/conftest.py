@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ranking_page import QUESTIONS, SYSTEMS
+from report_page_runs import make_runs
 
 from browser import headless_chromium
 from tuna_eval.report.human.export import export_page
@@ -50,3 +51,9 @@ def page(context: BrowserContext, exported: Path) -> Page:
     page = context.new_page()
     page.goto(exported.as_uri())
     return page
+
+
+@pytest.fixture(scope="session")
+def reported_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Runs for the report page; tests only read them."""
+    return make_runs(tmp_path_factory.mktemp("results"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -15,6 +14,7 @@ from pathlib import Path
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.judge.protocols import Question
 from tuna_eval.report.human.files import Key, write_key, write_text
+from tuna_eval.report.inline import inert_json, inline_page
 
 MAX_SYSTEMS = 26  # an answer is called by one letter
 
@@ -105,19 +105,9 @@ def _keyed(seed: int, *parts: str) -> str:
 
 
 def _page(data: Mapping[str, object]) -> str:
-    """The page with its style, script and data inside; its policy lets nothing else run and nothing be fetched."""
+    """The page with its style, script and data inside."""
     folder = package_files("tuna_eval.report.human")
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"script-src 'sha256-{_sha256(script)}'; style-src 'sha256-{_sha256(style)}'"
+    template, style, script = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
     )
-    # ASCII JSON without "<" can neither end its element nor begin another, and carries any text, lone surrogates too.
-    inert = json.dumps(data).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    parts = {"policy": policy, "style": style, "script": script, "data": inert}
-    template = (folder / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return inline_page(template, style, script, {"data": inert_json(data)})

@@ -182,6 +182,7 @@ def add_judge_options(group: argparse._ArgumentGroup) -> None:
     add("--judge-max-new-tokens", type=int, metavar="N", help="limit of a verdict (default: the protocol's)")
     add("--judge-engine", default="auto", metavar="ENGINE", help="vllm, hf, api, scripted, or auto (default)")
     add("--judge-base-url", metavar="URL", help="root of the judge's API (default: OpenAI's for its models)")
+    add("--judge-tokenizer", metavar="DIR", help="of the model behind the judge's API, for likelihood judges")
     add("--judge-api-key-env", metavar="VAR", help="environment variable that holds the judge's key (OPENAI_API_KEY)")
     add("--judge-concurrency", type=int, metavar="N", help="judgments at once (16)")
     add("--judge-timeout", type=float, metavar="S", help="seconds the judge may be silent (120)")

@@ -89,7 +89,8 @@ def main() -> None:
     done("sample")
     if not (model / "training.json").exists():
         with served_judge(out / "server.log", arguments.port) as url:
-            judge = ["--ranker", f"likelihood:{SERVED}", "--judge-base-url", url]
+            tokenizer = str(resolve_model("demo").tokenizer_folder)
+            judge = ["--ranker", f"likelihood:{SERVED}", "--judge-base-url", url, "--judge-tokenizer", tokenizer]
             tuna("tuna_train.cli", "data", "rank", str(sampled), *judge, "--out", str(ranked))
     done("rank")
     tuna("tuna_train.cli", "rank", "model=demo", "format=chat", f"data={ranked}", *TRAINING, f"output={model}")

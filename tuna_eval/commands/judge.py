@@ -232,6 +232,7 @@ def judge_options(options: argparse.Namespace, folder: Path, progress: Progress 
         max_new_tokens=options.judge_max_new_tokens,
         engine=options.judge_engine,
         base_url=options.judge_base_url,
+        tokenizer=options.judge_tokenizer,
         api=judge_api(options),
         batch_folder=folder / "judged" / "batches" if options.batch else None,
         announce=progress.note if progress else lambda _: None,

@@ -44,6 +44,7 @@ class JudgeOptions:
         temperature, max_new_tokens: None for the protocol's.
         engine: kind of engine, or "auto": a server if `base_url` is given or the model has a list price.
         base_url: root of the judge's API.
+        tokenizer: of the model behind it: a server then scores token ids, which cannot be misread as text can.
         api: further options of `ApiOptions`, by its names.
         batch_folder: use the Batch API and keep its state here; None asks live.
         announce: is told in one line how the batches stand.
@@ -59,6 +60,7 @@ class JudgeOptions:
     max_new_tokens: int | None = None
     engine: str = "auto"
     base_url: str | None = None
+    tokenizer: str | None = None
     api: Mapping[str, Any] = field(default_factory=dict)
     batch_folder: Path | None = None
     announce: Callable[[str], None] = lambda _: None
@@ -225,7 +227,9 @@ def judge_engine_options(options: JudgeOptions, model: str) -> EngineOptions:
         base_url = OPENAI
     api = {**options.api, "on_failure": "yield"} if base_url else options.api
     writes = base_url is not None and not options.judge.startswith(LIKELIHOOD)
-    asked = EngineOptions(model=model, kind=options.engine, base_url=base_url, chat_api=writes, api=api)
+    asked = EngineOptions(
+        model=model, kind=options.engine, tokenizer=options.tokenizer, base_url=base_url, chat_api=writes, api=api
+    )
     return replace(asked, kind=choose_engine(asked).kind)
 
 

@@ -89,6 +89,7 @@ def _open(options: argparse.Namespace, progress: ConsoleProgress, spent: float =
         max_new_tokens=options.judge_max_new_tokens,
         engine=options.judge_engine,
         base_url=options.judge_base_url,
+        tokenizer=options.judge_tokenizer,
         api=api,
         batch_folder=options.out.with_name(f"{options.out.name}.stage") / "batches" if options.batch else None,
         announce=progress.note,

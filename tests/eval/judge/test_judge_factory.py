@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tiny_models import save_tokenizer
 from tuna_eval.errors import ConfigError
 from tuna_eval.judge import factory, likelihood
 from tuna_eval.judge.factory import JudgeOptions, open_judge, open_rules
@@ -25,6 +26,7 @@ IGNORED: dict[str, dict[str, Any]] = {
     "--judge-max-new-tokens": {"max_new_tokens": 5},
     "--judge-repeats": {"repeats": 2},
 }
+from tuna_eval.schema import Prompt
 
 
 @pytest.mark.parametrize("option", IGNORED)
@@ -107,3 +109,12 @@ def test_openai_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> N
     open_judge(JudgeOptions("gpt-4", base_url="http://127.0.0.1:1/v1")).require_key()  # may need none
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     open_judge(JudgeOptions("gpt-4")).require_key()
+
+
+def test_a_served_likelihood_judge_may_be_told_its_tokenizer(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path)
+    server = {"judge": "likelihood:served", "base_url": "http://127.0.0.1:9/v1"}
+    assert open_judge(JudgeOptions(**server)).engine.encoder is None
+    encoder = open_judge(JudgeOptions(**server, tokenizer=str(tmp_path))).engine.encoder
+    assert encoder is not None
+    assert encoder.encode(Prompt("Paris"))

@@ -15,6 +15,7 @@ from tuna_eval.judge import factory, likelihood
 from tuna_eval.judge.factory import JudgeOptions, open_judge, open_rules
 from tuna_eval.judge.likelihood import LikelihoodRules
 from tuna_eval.judging.folder import StoredChoices, choices_of
+from tuna_eval.schema import Prompt
 
 SERVED = JudgeOptions("likelihood:far", base_url="http://127.0.0.1:9/v1")
 
@@ -26,7 +27,6 @@ IGNORED: dict[str, dict[str, Any]] = {
     "--judge-max-new-tokens": {"max_new_tokens": 5},
     "--judge-repeats": {"repeats": 2},
 }
-from tuna_eval.schema import Prompt
 
 
 @pytest.mark.parametrize("option", IGNORED)

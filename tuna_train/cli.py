@@ -28,7 +28,22 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
-    return answer(parser().parse_args(arguments), "tuna_train")
+    return answer(parse(arguments), "tuna_train")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; key=value words may stand before, between and behind them.
+
+    argparse takes the words of one place only and hands back the others.
+    """
+    grammar = parser()
+    options, left = grammar.parse_known_args(arguments)
+    strange = [word for word in left if word.startswith("-") or "=" not in word or "assignments" not in options]
+    if strange:
+        grammar.error(f"unrecognized arguments: {' '.join(strange)}")
+    if left:
+        options.assignments = [*options.assignments, *left]
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,6 +131,7 @@ def _add_nll(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--limit", type=int, metavar="N", help="examples (default: all)")
     command.add_argument("--json", action="store_true", help="print the summary as one JSON object on standard output")
+    command.add_argument("--summary", type=Path, metavar="FILE", help="write the summary as one JSON object")
     command.add_argument("--out", type=Path, metavar="FILE", help="write a line of JSON for each response")
 
 

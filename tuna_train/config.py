@@ -12,14 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from tuna_eval.errors import ConfigError
+from tuna_train.assignments import assign, types_in
 
 C = TypeVar("C", bound="Config")
+ROW_TOKENS = 16_384  # of a packed row, prompts and responses
 
 
 class Config(BaseModel):
-    """A frozen group of settings; an unknown key is an error."""
+    """A frozen group of settings; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Loss(Config):
@@ -79,7 +81,7 @@ class Training(Config):
     packing: bool = Field(
         True, description="one forward pass of a prompt for all its candidates; off: padded reference"
     )
-    row_tokens: int = Field(16_384, ge=8, description="tokens of a packed row")
+    row_tokens: int = Field(ROW_TOKENS, ge=8, description="tokens of a packed row")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the computation; auto: bfloat16 where the GPU has it, else float32"
     )
@@ -87,7 +89,7 @@ class Training(Config):
     lora: Lora | None = Field(None, description="adapters instead of full fine-tuning")
     seed: int = Field(0, description="of the data order, adapters and dropout")
     save_steps: int | None = Field(
-        None, ge=1, description="steps between checkpoints to resume from; default: only the end"
+        100, ge=1, description="steps between checkpoints to resume from (weights and AdamW's state); null: none"
     )
     keep_checkpoints: int = Field(1, ge=1, description="how many of them stay")
     logging_steps: int = Field(10, ge=1, description="steps between log lines")
@@ -170,14 +172,14 @@ def read_config(kind: type[C], file: Path | None, assignments: Sequence[Assignme
     Args:
         kind: `SftConfig`, `RankConfig`, ...
         file: None for defaults and assignments alone.
-        assignments: "key=value" with a YAML value, such as "learning_rate=2e-5"; later ones win.
+        assignments: such as "learning_rate=2e-5", see `assign`; later ones win.
 
     Raises:
         ConfigError: an unreadable file, an unknown key (with a suggestion) or a value that is not allowed.
     """
     values = _read_yaml(file) if file else {}
     for assignment in assignments:
-        _assign(values, assignment)
+        assign(kind, values, assignment)
     return build_config(kind, values, place=str(file) if file else "command line")
 
 
@@ -207,7 +209,7 @@ def describe(kind: type[Config]) -> str:
 
 def _described(kind: type[Config], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in kind.model_fields.items():
-        groups = [part for part in _parts(field.annotation) if issubclass(part, Config)]
+        groups = [part for part in types_in(field.annotation) if issubclass(part, Config)]
         if groups:
             if field.default is None:
                 yield prefix + name, "none", f"{field.description}; set any key below"
@@ -240,24 +242,6 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _assign(values: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"not key=value: {assignment!r}", place="command line", cure="write learning_rate=2e-5")
-    *path, last = key.strip().split(".")
-    for name in path:
-        inner = values.setdefault(name, {})
-        if inner is None:
-            inner = values[name] = {}
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{name} is a single value, not a group", place=assignment, cure=f"set {name}=...")
-        values = inner
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise ConfigError(f"not a YAML value: {text!r}", place=key, cure="put quotes around it") from fault
-
-
 def _as_config_error(kind: type[Config], fault: ValidationError, place: str) -> ConfigError:
     """The first problem that pydantic found, as one line."""
     first = fault.errors()[0]
@@ -278,13 +262,8 @@ def _as_config_error(kind: type[Config], fault: ValidationError, place: str) -> 
 
 def _keys(kind: type[Config], path: Sequence[str]) -> list[str]:
     for name in path:
-        found = [part for part in _parts(kind.model_fields[name].annotation) if issubclass(part, Config)]
+        found = [part for part in types_in(kind.model_fields[name].annotation) if issubclass(part, Config)]
         if not found:
             return []
         kind = found[0]
     return list(kind.model_fields)
-
-
-def _parts(annotation: Any) -> list[type]:
-    arguments = getattr(annotation, "__args__", (annotation,))
-    return [part for part in arguments if isinstance(part, type)]

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tuna_eval.errors import DataError
 from tuna_train.attention import Layout
+from tuna_train.config import ROW_TOKENS
 from tuna_train.losses import UNRANKED, Targets
-
-ROW_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,12 @@ class TokenizedInstruction:
     def tokens(self) -> int:
         """Length of the prompt and of every response."""
         return len(self.prompt) + sum(map(len, self.responses))
+
+    @property
+    def padded_tokens(self) -> int:
+        """Of the lines that the padded layout has for it, each as long as the longest; see `collate`."""
+        responses = self.responses
+        return len(responses) * (len(self.prompt) + max(map(len, responses), default=0))
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,19 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tuna_eval.disk import locked
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.prompts import PLAIN
-from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
+from tuna_eval.schema import JSON
 from tuna_train.config import RlConfig
-from tuna_train.data.encode import EncodedExamples, ExampleEncoder, Responses, read_files
+from tuna_train.data.encode import EncodedExamples, ExampleEncoder, Responses
 from tuna_train.data.ranked import RankedExample
+from tuna_train.places import KEYS, naming
 from tuna_train.prm.ranker import PrmRanker, open_prm
 from tuna_train.rewards import Reward
 from tuna_train.training.build import (
@@ -27,13 +26,13 @@ from tuna_train.training.build import (
     is_main_process,
     load_start,
     local_rank,
-    reporting_callbacks,
     training_arguments,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.inputs import Inputs, encoder_of
-from tuna_train.training.record import RECORD, training_record, write_record
-from tuna_train.training.resuming import claim, identity_of, last_checkpoint
+from tuna_train.training.fit import once, run_trainer
+from tuna_train.training.inputs import EncodedFiles, Inputs, encoder_of, inputs_of, read_by_file
+from tuna_train.training.record import finite, training_record, write_record
+from tuna_train.training.resuming import identity_of, last_checkpoint
 from tuna_train.training.saving import save_checkpoint
 
 COMMAND = "rl"
@@ -60,7 +59,8 @@ def fit_rl(config: RlConfig, progress: Progress) -> Path:
     _refuse_telemetry()
     _require_trl()
     check_settings(config)
-    ranker = open_prm(config.reward, _device())
+    with naming({**KEYS, "--model": "reward"}):
+        ranker = open_prm(config.reward, _device())
     source = resolve_model(config.model)
     check_model(config, source)
     if source.adapter and not config.lora:
@@ -69,18 +69,18 @@ def fit_rl(config: RlConfig, progress: Progress) -> Path:
         raise ConfigError(
             "the start is an adapter, which full fine-tuning cannot measure KL from", place="model", cure=cure
         )
-    with locked(config.output, "training") if is_main_process() else nullcontext():
-        if is_main_process():
-            claim(config.output, {**identity_of(config, COMMAND, source), "reward": dict(ranker.fingerprint())})
-        if (config.output / RECORD).is_file():
-            progress.note(f"already trained: {config.output}")
-            return config.output
+
+    def train() -> None:
         tasks = _read(config, source, progress)
-        with quiet_transformers(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             # That vLLM is newer than TRL knows: it is not used here.
             warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
             _train(config, source, ranker, tasks, progress)
-    return config.output
+
+    def identity() -> dict[str, JSON]:
+        return {**identity_of(config, COMMAND, source), "reward": dict(ranker.fingerprint())}
+
+    return once(config, identity, train, progress)
 
 
 def _device() -> str | None:
@@ -117,21 +117,25 @@ class _Tasks:
 def _read(config: RlConfig, source: LocalModel, progress: Progress) -> _Tasks:
     encoder = encoder_of(config, source)
     train, encoded = _encode(config, config.data, config.limit, encoder, progress)
+    if len(train) < config.batch_size:  # TRL drops a step that is not whole, and here there is no other
+        problem = f"{config.batch_size}, and the data hold {len(train)} instructions"
+        raise DataError(problem, place="batch_size", cure=f"set batch_size={len(train)} or less, or give more data")
     held_out, measured = None, None
     if config.eval_data:
         held_out, measured = _encode(config, config.eval_data, None, encoder, progress)
-    return _Tasks(Inputs(encoder, encoded, measured), train, held_out)
+    return _Tasks(inputs_of(encoder, encoded, measured), train, held_out)
 
 
 def _encode(
     config: RlConfig, files: Sequence[Path], limit: int | None, encoder: ExampleEncoder, progress: Progress
-) -> tuple[list[dict[str, Any]], EncodedExamples]:
+) -> tuple[list[dict[str, Any]], EncodedFiles]:
     """Rows as TRL wants them, and the prompts' tokens; an instruction that leaves too little room is left out."""
     room = config.max_length - config.max_new_tokens
     rows: list[dict[str, Any]] = []
     encoded = EncodedExamples()
+    counts = [0] * len(files)
     too_long = 0
-    for name, example in read_files(files, limit):
+    for number, (name, example) in read_by_file(files, limit):
         ids = encoder.tokenizer.encode(encoder.prompt(example))
         if len(ids) > room:
             too_long += 1
@@ -141,13 +145,14 @@ def _encode(
             _check_tokens(row["prompt"], ids, encoder)
         rows.append(row)
         encoded.add(name, ids, [], _NOTHING)
+        counts[number] += 1
     names = ", ".join(file.name for file in files)
     if not rows:
         problem = f"no prompt has at most {room} tokens" if too_long else "holds no example"
         raise DataError(problem, place=names, cure="raise max_length, or name another file")
     left_out = f", {too_long} left out: prompts over {room} tokens" if too_long else ""
     progress.note(f"{names}: {len(rows)} instructions{left_out}")
-    return rows, encoded
+    return rows, EncodedFiles(encoded, tuple(counts))
 
 
 def prompt_row(example: RankedExample, encoder: ExampleEncoder) -> dict[str, Any]:
@@ -208,20 +213,12 @@ def rl_arguments(config: RlConfig, **more: Any) -> Any:
 
 
 def _train(config: RlConfig, source: LocalModel, ranker: PrmRanker, tasks: _Tasks, progress: Progress) -> None:
-    from transformers import PrinterCallback
-
-    from tuna_train.training.logs import LOG, NoLastCheckpoint, TrainingLog
+    from tuna_train.training.logs import callbacks_of
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     arguments = rl_arguments(config, eval_on_start=bool(config.eval_data) and checkpoint is None)
-    logs = [TrainingLog(config.output / LOG, progress), NoLastCheckpoint(), *reporting_callbacks(config)]
-    trainer = _trainer(config, source, ranker, tasks, arguments, callbacks=logs)
-    trainer.remove_callback(PrinterCallback)
-    if checkpoint:
-        progress.note(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if tasks.held_out:
-        trainer.evaluate()
+    trainer = _trainer(config, source, ranker, tasks, arguments, callbacks=callbacks_of(config, progress))
+    run_trainer(trainer, checkpoint, progress)
     _drop_reference(trainer)
     save_checkpoint(trainer, config.output, source, config.model, tasks.inputs.encoder.end_id)
     if is_main_process():
@@ -262,7 +259,7 @@ def _rl_record(
 ) -> Mapping[str, Any]:
     record: dict[str, Any] = {**training_record(config, COMMAND, source, tasks.inputs, trainer)}
     # A step that goes over the same responses again has no new ones to tell of.
-    lines = [line for line in trainer.state.log_history if "reward" in line]
+    lines = [finite(line) for line in trainer.state.log_history if "reward" in line]
     told = {name: [lines[0][name], lines[-1][name]] for name in _TOLD} if lines else {}
     held_out = {
         when: {name: value for name, value in measured.items() if name in _TOLD}

@@ -18,7 +18,7 @@ from tuna_train.losses import TokenLogprobs
 from tuna_train.packing import Batch, Row
 
 # Families whose every layer is attention with rotary positions from `position_ids`, and whose logits are the LM head's,
-# soft-capped where the config says so. tests/train/test_scoring.py compares each with the padded forward pass.
+# soft-capped where the config says so. tests/train/test_packed_scoring.py compares each with the padded forward pass.
 PACKABLE = (
     "gemma2",
     "gemma3_text",
@@ -83,10 +83,7 @@ def response_logprobs(model: nn.Module, batch: Batch, budget: LogitsBudget | Non
     Raises:
         ConfigError: a packed batch, and a model that was not prepared for it.
     """
-    inner = causal_lm(model)
-    if any(row.layout for row in batch.rows) and inner.config._attn_implementation != IMPLEMENTATION:
-        raise ConfigError("the batch is packed and the model is not prepared for it", cure="call enable_packing first")
-
+    inner = prepared_for(batch, model, by="enable_packing")
     logits_of = inner.forward
 
     def forward(*_: object, **__: object) -> Tensor:
@@ -95,6 +92,23 @@ def response_logprobs(model: nn.Module, batch: Batch, budget: LogitsBudget | Non
 
     with ending_in(forward, inner):
         return TokenLogprobs(model(), batch.response)
+
+
+def prepared_for(batch: Batch, model: nn.Module, *, by: str) -> Any:
+    """The language model inside the wrappers, if it can read the batch.
+
+    Args:
+        batch: packed or padded.
+        model: wrapped or not.
+        by: the function that prepares such a model for packed rows.
+
+    Raises:
+        ConfigError: a packed batch, and a model that was not prepared for it.
+    """
+    inner = causal_lm(model)
+    if any(row.layout for row in batch.rows) and inner.config._attn_implementation != IMPLEMENTATION:
+        raise ConfigError("the batch is packed and the model is not prepared for it", cure=f"call {by} first")
+    return inner
 
 
 @contextmanager

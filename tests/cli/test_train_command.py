@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiny_models import save_model
-from tuna_train.cli import main
+from tuna_train.cli import main, parse
 from tuna_train.config import RankConfig
 
 
@@ -44,6 +44,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert line.startswith("tuna-train: ")
     assert message in line
     assert not (tmp_path / "o").exists()
+
+
+def test_assignments_stand_in_any_order(capsys: pytest.CaptureFixture[str]) -> None:
+    options = parse(["rank", "batch_size=8", "--config", "c.yaml", "max_steps=1"])
+    assert (options.config, options.assignments) == (Path("c.yaml"), ["batch_size=8", "max_steps=1"])
+    options = parse(["recipe", "run", "tuna", "base=B", "--dry-run", "instructions=I.json", "--out", "O", "judge=J"])
+    assert (options.name, options.dry_run, options.out) == ("tuna", True, Path("O"))
+    assert options.assignments == ["base=B", "instructions=I.json", "judge=J"]
+    for words in (["rank", "--confg=c.yaml"], ["rank", "a=1", "--config", "c", "max_steps"], ["nll", "M", "D", "a=1"]):
+        with pytest.raises(SystemExit) as end:
+            parse(words)
+        assert end.value.code == 2
+        assert f"unrecognized arguments: {words[-1]}" in capsys.readouterr().err
 
 
 def test_train_then_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_cut_responses_are_counted_and_mistakes_told(tmp_path: Path) -> None:
     cut = measure_nll(str(folder), tmp_path / "data.jsonl", format="plain", max_length=prompt + 3, progress=Silent())
     assert (whole.cut, cut.cut) == (0, 1)
     assert cut.all.tokens == 3
-    with pytest.raises(DataError, match=r"record 1 of data\.jsonl"):
+    with pytest.raises(DataError, match=r"data\.jsonl: no prompt leaves one of \d+ tokens for a response"):
         measure_nll(str(folder), tmp_path / "data.jsonl", format="plain", max_length=prompt, progress=Silent())
     with pytest.raises(ConfigError, match="no chat template"):
         measure_nll(str(folder), tmp_path / "data.jsonl", format="chat", progress=Silent())

@@ -11,9 +11,12 @@ from ranked_files import write_examples
 from tiny_models import save_model
 from tuna_eval.errors import ConfigError, DataError, TunaError
 from tuna_eval.llm.models import resolve_model
-from tuna_train.config import RankConfig, SftConfig, Training, build_config, describe, read_config
+from tuna_train.config import RankConfig, RlConfig, SftConfig, Training, build_config, describe, read_config
+from tuna_train.packing import TokenizedInstruction
 from tuna_train.training.build import fitting_micro_batch, share, training_arguments
 from tuna_train.training.checks import check_model, check_settings
+from tuna_train.training.inputs import forward_tokens
+from tuna_train.training.record import settings_of
 from tuna_train.training.resuming import claim
 
 NEEDED = ["model=demo", "data=a.json", "output=out"]
@@ -58,6 +61,25 @@ def test_a_wrong_key_or_value_is_told_with_its_place(assignment: str, message: s
         read_config(RankConfig, None, [*NEEDED, assignment])
     assert message in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_paths_and_names_are_taken_as_they_are_written() -> None:
+    words = ["model=007", "data=a: b.json", "output=X #2", "name=on", "deepspeed=null", "eval_data=[h.json, i.json]"]
+    read = read_config(RankConfig, None, [*words, "lora.target_modules=[q, v]", "packing=off", "max_steps=null"])
+    assert (read.model, read.data, read.output, read.name) == ("007", (Path("a: b.json"),), Path("X #2"), "on")
+    assert read.eval_data == (Path("h.json"), Path("i.json"))
+    assert (read.deepspeed, read.max_steps, read.packing) == (None, None, False)
+    assert read.lora is not None
+    assert read.lora.target_modules == ("q", "v")
+    assert read_config(RankConfig, None, [*NEEDED, 'output="X #2"']).output == Path("X #2")
+
+
+@pytest.mark.parametrize(
+    "assignment", ["learning_rate=.inf", "epochs=inf", "loss.margin=.nan", "optimizer.betas=[.nan, 1]"]
+)
+def test_numbers_are_finite(assignment: str) -> None:
+    with pytest.raises(ConfigError, match="input should be a finite number"):
+        read_config(RankConfig, None, [*NEEDED, assignment])
 
 
 def test_a_missing_value_and_a_broken_file_are_told(tmp_path: Path) -> None:
@@ -107,6 +129,13 @@ def test_a_forward_pass_takes_as_many_instructions_as_fill_a_row() -> None:
     assert fitting_micro_batch(config(batch_size=16, row_tokens=1000, micro_batch=8), tokens=5000.0) == 8
 
 
+def test_a_padded_prompt_counts_for_every_response() -> None:
+    one = TokenizedInstruction("1", range(100), [range(10), range(30)], [0, 1], range(20))
+    two = TokenizedInstruction("2", range(50), [], [], range(50))
+    assert forward_tokens([one, two], packed=True) == (160 + 100) / 2
+    assert forward_tokens([one, two], packed=False) == (3 * 130 + 100) / 2
+
+
 def test_arguments_of_transformers(tmp_path: Path) -> None:
     made = training_arguments(
         config(output=str(tmp_path / "out"), batch_size=8, micro_batch=2, gradient_checkpointing=True, save_steps=5)
@@ -119,6 +148,8 @@ def test_arguments_of_transformers(tmp_path: Path) -> None:
     assert made.gradient_checkpointing_kwargs == {"use_reentrant": False}
     assert (made.report_to, made.push_to_hub, made.remove_unused_columns) == ([], False, False)
     assert made.output_dir == str(tmp_path / "out" / "checkpoints")
+    kept, none = training_arguments(config()), training_arguments(config(save_steps=None))
+    assert (kept.save_strategy, kept.save_steps, none.save_strategy) == ("steps", 100, "no")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +209,13 @@ def test_an_output_belongs_to_one_run(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"holds a model already \(config.json\)"):
         claim(tmp_path / "model", {"command": "rank"})
+
+
+def test_a_record_names_no_folder(tmp_path: Path) -> None:
+    values = {"model": str(tmp_path), "data": "d/a.json", "output": "o", "reward": str(tmp_path / "prm")}
+    (tmp_path / "prm").mkdir()
+    settings = settings_of(build_config(RlConfig, values, "test"))
+    assert (settings["model"], settings["reward"], settings["data"]) == (tmp_path.name, "prm", ["a.json"])
 
 
 def test_data_errors_name_the_file(tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ def test_other_objectives_do_not_depend_on_the_micro_batch_either(loss: Loss, tm
     torch.testing.assert_close(torch.tensor(parts), torch.tensor(whole), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("reduction", ["paper", "released"])
+def test_held_out_rank_loss_is_the_configured_one_of_all_data(reduction: Any, tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, RANKED, Loss(reduction=reduction, margin=0.5), micro_batch=2)
+    batch = collate(RANKED[:5], packed=True)
+    with torch.no_grad():
+        whole = objective(response_logprobs(trainer.model, batch), batch.wanted, 0.5, 0.0, reduction)
+    assert trainer.evaluate()["eval_rank_loss"] == pytest.approx(float(whole.rank), rel=1e-5)
+
+
 def test_the_first_line_is_the_objective_of_the_first_step(tmp_path: Path, reference: list[list[float]]) -> None:
     trainer = trainer_of(tmp_path, RANKED)
     places = trainer.get_train_dataloader().batch_sampler.order()[:8]

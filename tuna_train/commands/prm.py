@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tuna_train.config import PrmConfig, read_config
+from tuna_train.places import KEYS, naming
 
 
 def prm_command(options: argparse.Namespace) -> int:
@@ -14,5 +15,6 @@ def prm_command(options: argparse.Namespace) -> int:
     from tuna_train.commands.train import open_progress
     from tuna_train.prm.fit import fit_prm
 
-    fit_prm(config, open_progress())
+    with naming(KEYS):
+        fit_prm(config, open_progress())
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tuna_train.config import RlConfig, read_config
+from tuna_train.places import KEYS, naming
 
 
 def rl_command(options: argparse.Namespace) -> int:
@@ -14,5 +15,6 @@ def rl_command(options: argparse.Namespace) -> int:
     from tuna_train.commands.train import open_progress
     from tuna_train.rlhf import fit_rl
 
-    fit_rl(config, open_progress())
+    with naming(KEYS):
+        fit_rl(config, open_progress())
     return 0

@@ -8,10 +8,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from tuna_train import config as configs
+from tuna_train.places import KEYS, naming
 
 if TYPE_CHECKING:
     from tuna_eval.run import Progress
     from tuna_train.nll import Nll
+
+_NLL_OPTIONS = {"--model": "MODEL", "--format": "--format", "--max-length": "--max-length", "--output": "--out"}
 
 
 def train_command(options: argparse.Namespace) -> int:
@@ -21,25 +24,31 @@ def train_command(options: argparse.Namespace) -> int:
     # Imported when the configuration is right: torch takes seconds.
     from tuna_train.training.fit import fit
 
-    fit(config, options.kind.removesuffix("Config").lower(), open_progress())
+    with naming(KEYS):
+        fit(config, options.kind.removesuffix("Config").lower(), open_progress())
     return 0
 
 
 def nll_command(options: argparse.Namespace) -> int:
     """`tuna-train nll`."""
     from tuna_eval.console import ConsoleProgress
+    from tuna_eval.disk import replacing
     from tuna_train.nll import measure_nll
 
     progress = ConsoleProgress()
-    found = measure_nll(
-        options.model,
-        options.data,
-        format=options.format,
-        max_length=options.max_length,
-        limit=options.limit,
-        out=options.out,
-        progress=progress,
-    )
+    with naming(_NLL_OPTIONS):
+        found = measure_nll(
+            options.model,
+            options.data,
+            format=options.format,
+            max_length=options.max_length,
+            limit=options.limit,
+            out=options.out,
+            progress=progress,
+        )
+        if options.summary:
+            with replacing(options.summary) as write:
+                write(json.dumps(found.as_json(), indent=1) + "\n")
     if options.json:
         sys.stdout.write(json.dumps(found.as_json()) + "\n")
     else:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuna_eval.llm.hf_memory import in_halves
-from tuna_train.packing import ROW_TOKENS, TokenizedInstruction, collate
+from tuna_train.config import ROW_TOKENS
+from tuna_train.packing import TokenizedInstruction, collate
 from tuna_train.prm.model import response_scores
 from tuna_train.scoring import causal_lm
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuna_eval.disk import as_store_error, locked
+from tuna_eval.disk import as_store_error
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.encoder import HFEncoder
 from tuna_eval.llm.models import LocalModel, resolve_model
-from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
 from tuna_train.config import PrmConfig
 from tuna_train.prm.ranker import PrmSettings
@@ -20,14 +18,14 @@ from tuna_train.training.build import (
     fitting_micro_batch,
     is_main_process,
     load_start,
-    reporting_callbacks,
     training_arguments,
     with_new_adapter,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.inputs import Inputs, encode_files, encoder_of
-from tuna_train.training.record import RECORD, training_record, write_record
-from tuna_train.training.resuming import claim, identity_of, last_checkpoint
+from tuna_train.training.fit import once, run_trainer
+from tuna_train.training.inputs import Inputs, encode_files, encoder_of, forward_tokens, inputs_of
+from tuna_train.training.record import training_record, write_record
+from tuna_train.training.resuming import identity_of, last_checkpoint
 from tuna_train.training.saving import copy_tokenizer, whole_weights
 
 if TYPE_CHECKING:
@@ -55,16 +53,11 @@ def fit_prm(config: PrmConfig, progress: Progress) -> Path:
     check_settings(config)
     source = resolve_model(config.model)
     check_model(config, source)
-    with locked(config.output, "training") if is_main_process() else nullcontext():
-        if is_main_process():
-            claim(config.output, identity_of(config, COMMAND, source))
-        if (config.output / RECORD).is_file():
-            progress.note(f"already trained: {config.output}")
-            return config.output
-        inputs = _read(config, source, progress)
-        with quiet_transformers():
-            _train(config, source, inputs, progress)
-    return config.output
+
+    def train() -> None:
+        _train(config, source, _read(config, source, progress), progress)
+
+    return once(config, lambda: identity_of(config, COMMAND, source), train, progress)
 
 
 def _check_adapters(config: PrmConfig) -> None:
@@ -83,10 +76,10 @@ def _read(config: PrmConfig, source: LocalModel, progress: Progress) -> Inputs:
     train = encode_files(config.data, encoder, "pairs", progress, limit=config.limit)
     held_out = encode_files(config.eval_data, encoder, "pairs", progress) if config.eval_data else None
     for encoded, place in ((train, "data"), (held_out, "eval_data")):
-        if encoded is not None and not encoded.ordered:
+        if encoded is not None and not encoded.examples.ordered:
             problem = "no instruction has candidates of different ranks"
             raise DataError(problem, place=place, cure="rank them with tuna-train data rank")
-    return Inputs(encoder, train, held_out)
+    return inputs_of(encoder, train, held_out)
 
 
 def load_prm_start(config: PrmConfig, source: LocalModel) -> Any:
@@ -115,14 +108,12 @@ def load_prm_start(config: PrmConfig, source: LocalModel) -> Any:
 
 
 def _train(config: PrmConfig, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
-    from transformers import PrinterCallback
-
     from tuna_train.prm.trainer import PrmTrainer
-    from tuna_train.training.logs import LOG, NoLastCheckpoint, TrainingLog
+    from tuna_train.training.logs import callbacks_of
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     measures_first = inputs.held_out is not None and checkpoint is None
-    micro_batch = fitting_micro_batch(config, inputs.train.mean_tokens)
+    micro_batch = fitting_micro_batch(config, forward_tokens(inputs.train, packed=config.packing))
     trainer = PrmTrainer(
         load_prm_start(config, source),
         training_arguments(config, micro_batch=micro_batch, eval_on_start=measures_first),
@@ -132,14 +123,9 @@ def _train(config: PrmConfig, source: LocalModel, inputs: Inputs, progress: Prog
         margin=config.margin,
         packed=config.packing,
         row_tokens=config.row_tokens,
-        callbacks=[TrainingLog(config.output / LOG, progress), NoLastCheckpoint(), *reporting_callbacks(config)],
+        callbacks=callbacks_of(config, progress),
     )
-    trainer.remove_callback(PrinterCallback)
-    if checkpoint:
-        progress.note(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if inputs.held_out is not None:
-        trainer.evaluate()
+    run_trainer(trainer, checkpoint, progress)
     _save(trainer, config.output, source, PrmSettings(inputs.encoder.format, config.max_length))
     if is_main_process():
         record = training_record(config, COMMAND, source, inputs, trainer)

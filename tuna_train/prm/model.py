@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tuna_eval.errors import ConfigError
-from tuna_train.attention import IMPLEMENTATION
 from tuna_train.packing import Batch, Row
-from tuna_train.scoring import PACKABLE, causal_lm, enable_packing, ending_in, packed_states
+from tuna_train.scoring import PACKABLE, causal_lm, enable_packing, ending_in, packed_states, prepared_for
 
 HEAD = "score"  # what transformers calls the head of its sequence classifiers
 
@@ -97,9 +96,7 @@ def response_scores(model: nn.Module, batch: Batch) -> Tensor:
     Raises:
         ConfigError: a packed batch, and a model that was not prepared for it.
     """
-    inner = causal_lm(model)
-    if any(row.layout for row in batch.rows) and inner.config._attn_implementation != IMPLEMENTATION:
-        raise ConfigError("the batch is packed and the model is not prepared for it", cure="call prepare_packing first")
+    inner = prepared_for(batch, model, by="prepare_packing")
 
     def forward(*_: object, **__: object) -> Tensor:
         return torch.cat([_row_scores(inner, row) for row in batch.rows])

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 from transformers import TrainingArguments
 
-from tuna_train.config import Loss
+from tuna_train.config import ROW_TOKENS, Loss
 from tuna_train.losses import Objective, Targets, Totals, bradley_terry_loss, pairs_of, ranking_loss
-from tuna_train.packing import ROW_TOKENS, TokenizedInstruction
+from tuna_train.packing import Batch, TokenizedInstruction
 from tuna_train.prm.batches import BatchPlan, candidate_scores
 from tuna_train.prm.held_out import compare_with_ranks
 from tuna_train.prm.model import response_scores
-from tuna_train.training.batches import MicroBatch
 from tuna_train.training.trainer import Metrics, RankingTrainer
 
 LossName = Literal["ranking", "bradley_terry"]
@@ -75,22 +74,11 @@ class PrmTrainer(RankingTrainer):
         super().__init__(model, arguments, train, held_out, loss=Loss(margin=margin, mle_weight=0.0), **more)
         self.loss_name: LossName = loss
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: MicroBatch,
-        return_outputs: bool = False,
-        num_items_in_batch: Totals | None = None,
-    ) -> Tensor | tuple[Tensor, Objective]:
-        """See `RankingTrainer.compute_loss`."""
+    def objective_of(self, model: Any, batch: Batch, totals: Totals | None) -> Objective:
+        """See `RankingTrainer.objective_of`."""
         with self.accelerator.autocast():
-            scores = response_scores(model, inputs.batch)
-        totals = num_items_in_batch if inputs.counts else None
-        parts = scalar_objective(scores, inputs.batch.wanted, self.loss_name, self.loss.margin, totals)
-        if inputs.counts:
-            self._window += self._summed(parts, inputs.totals)
-        scaled = parts.total * (self.accelerator.num_processes if inputs.counts else 0)
-        return (scaled, parts) if return_outputs else scaled
+            scores = response_scores(model, batch)
+        return scalar_objective(scores, batch.wanted, self.loss_name, self.loss.margin, totals)
 
     def evaluate(
         self,

@@ -14,7 +14,7 @@ from tuna_eval.llm.quiet import quiet_transformers
 from tuna_train.config import Lora, Training
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback, TrainingArguments
+    from transformers import TrainingArguments
 
 CHECKPOINTS = "checkpoints"  # folder inside the output: what a killed run goes on from
 
@@ -65,7 +65,7 @@ def fitting_micro_batch(config: Training, tokens: float) -> int:
 
     Args:
         config: whose `micro_batch` wins.
-        tokens: mean length of an instruction with its responses.
+        tokens: mean of an instruction in a forward pass, see `inputs.forward_tokens`.
 
     Raises:
         ConfigError: see `share`.
@@ -80,7 +80,7 @@ def training_arguments(config: Training, *, micro_batch: int | None = None, **mo
     """The configuration as transformers' arguments.
 
     Checkpoints to resume from go to the folder CHECKPOINTS of the output. Nothing is printed, reported or sent by
-    transformers itself: see `reporting_callbacks`.
+    transformers itself: see `logs.callbacks_of`.
 
     Args:
         config: of any training command.
@@ -163,22 +163,6 @@ def _checkpointing(config: Training) -> dict[str, Any]:
     known = {field.name for field in fields(TrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
-
-
-def reporting_callbacks(config: Training) -> list[TrainerCallback]:
-    """What sends the curves to TensorBoard (folder tensorboard of the output) and Weights & Biases."""
-    callbacks: list[TrainerCallback] = []
-    if "tensorboard" in config.report_to and is_main_process():
-        from transformers.integrations import TensorBoardCallback
-
-        board = TensorBoardCallback()
-        board.logging_dir = str(config.output / "tensorboard")  # else a folder with the name of this machine
-        callbacks.append(board)
-    if "wandb" in config.report_to:
-        from transformers.integrations import WandbCallback
-
-        callbacks.append(WandbCallback())
-    return callbacks
 
 
 def load_causal_lm(config: Training, source: LocalModel | None = None) -> Any:

@@ -47,9 +47,8 @@ def check_model(config: Training, source: LocalModel) -> None:
     """
     from tuna_train.scoring import PACKABLE
 
+    require_causal(source, place="model")
     family = str(source.config.get("model_type", ""))
-    if source.is_encoder_decoder:
-        raise ConfigError(f"{family!r} is an encoder-decoder", place="model", cure="name a causal language model")
     if config.packing and family not in PACKABLE:
         problem = f"{family!r} models cannot be packed"
         raise ConfigError(problem, place="packing", cure=f"set packing=false, or take one of {', '.join(PACKABLE)}")
@@ -59,6 +58,17 @@ def check_model(config: Training, source: LocalModel) -> None:
             place="model",
             cure="start from the unquantized model, and set lora.quantize=4bit to save memory",
         )
+
+
+def require_causal(source: LocalModel, place: str) -> None:
+    """Refuses a model of the T5 kind.
+
+    Raises:
+        ConfigError: names the place, which says how the user named the model.
+    """
+    if source.is_encoder_decoder:
+        problem = f"{source.config.get('model_type')!r} is an encoder-decoder"
+        raise ConfigError(problem, place=place, cure="name a causal language model")
 
 
 def _check_file(file: Path) -> None:

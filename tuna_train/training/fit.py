@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from tuna_eval.disk import locked
 from tuna_eval.errors import EngineError
@@ -12,6 +13,7 @@ from tuna_eval.llm.hf_memory import is_out_of_memory
 from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
+from tuna_eval.schema import JSON
 from tuna_train.config import Training
 from tuna_train.training.build import (
     CHECKPOINTS,
@@ -19,11 +21,10 @@ from tuna_train.training.build import (
     is_main_process,
     load_causal_lm,
     processes,
-    reporting_callbacks,
     training_arguments,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.inputs import Inputs, loss_of, read_inputs
+from tuna_train.training.inputs import Inputs, forward_tokens, loss_of, read_inputs
 from tuna_train.training.record import RECORD, training_record, write_record
 from tuna_train.training.resuming import claim, identity_of, last_checkpoint
 from tuna_train.training.saving import save_checkpoint
@@ -45,26 +46,72 @@ def fit(config: Training, command: str, progress: Progress) -> Path:
     Raises:
         ConfigError: see `checks`; or the output holds something else.
         DataError: a data file, or a record in it, cannot be used.
-        EngineError: the model cannot be loaded.
+        EngineError: the model cannot be loaded, or memory or the numbers do not suffice for the training.
         StoreError: the output cannot be written, or another process is writing it.
     """
     check_settings(config)
     source = resolve_model(config.model)
     check_model(config, source)
+
+    def train() -> None:
+        _train(config, command, source, read_inputs(config, source, progress), progress)
+
+    return once(config, lambda: identity_of(config, command, source), train, progress)
+
+
+def once(
+    config: Training, identity: Callable[[], dict[str, JSON]], train: Callable[[], None], progress: Progress
+) -> Path:
+    """Trains in an output folder that is this run's alone, unless that is done already.
+
+    Args:
+        config: of the training, after `check_settings`.
+        identity: see `resuming.identity_of`; the main process alone reads the weights for it.
+        train: reads the data, trains, saves, and writes the record.
+        progress: the user's terminal.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        ConfigError: the folder holds something else.
+        EngineError: memory does not suffice.
+        StoreError: it cannot be written, or another process is writing it.
+    """
     with locked(config.output, "training") if is_main_process() else nullcontext():
         if is_main_process():
-            identity = identity_of(config, command, source)
-            claim(config.output, identity)
+            claim(config.output, identity())
         if (config.output / RECORD).is_file():
             progress.note(f"already trained: {config.output}")
             return config.output
         try:
-            inputs = read_inputs(config, source, progress)
             with quiet_transformers(), out_of_memory_told(config):
-                _train(config, command, source, inputs, progress)
+                train()
         finally:
             progress.end()
     return config.output
+
+
+def run_trainer(trainer: Any, checkpoint: Path | None, progress: Progress) -> None:
+    """Trains from a checkpoint or from the start, and measures the held-out data at the end if there are any.
+
+    Args:
+        trainer: of transformers, with `logs.callbacks_of`.
+        checkpoint: see `resuming.last_checkpoint`.
+        progress: the user's terminal.
+
+    Raises:
+        EngineError: see `logs.TrainingLog`.
+    """
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    _tell_idle_gpus(progress)
+    if checkpoint:
+        progress.note(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.eval_dataset is not None:
+        trainer.evaluate()
 
 
 @contextmanager
@@ -87,7 +134,7 @@ def out_of_memory_told(config: Training) -> Iterator[None]:
         ) from error
 
 
-def tell_idle_gpus(progress: Progress) -> None:
+def _tell_idle_gpus(progress: Progress) -> None:
     """One process trains on one GPU; says so where there are more."""
     import torch
 
@@ -96,13 +143,11 @@ def tell_idle_gpus(progress: Progress) -> None:
 
 
 def _train(config: Training, command: str, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
-    from transformers import PrinterCallback
-
-    from tuna_train.training.logs import LOG, NoLastCheckpoint, TrainingLog
+    from tuna_train.training.logs import callbacks_of
     from tuna_train.training.trainer import RankingTrainer
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
-    micro_batch = fitting_micro_batch(config, inputs.train.mean_tokens)
+    micro_batch = fitting_micro_batch(config, forward_tokens(inputs.train, packed=config.packing))
     measures_first = inputs.held_out is not None and checkpoint is None
     trainer = RankingTrainer(
         load_causal_lm(config, source),
@@ -112,15 +157,9 @@ def _train(config: Training, command: str, source: LocalModel, inputs: Inputs, p
         loss=loss_of(config),
         packed=config.packing,
         row_tokens=config.row_tokens,
-        callbacks=[TrainingLog(config.output / LOG, progress), NoLastCheckpoint(), *reporting_callbacks(config)],
+        callbacks=callbacks_of(config, progress),
     )
-    trainer.remove_callback(PrinterCallback)
-    tell_idle_gpus(progress)
-    if checkpoint:
-        progress.note(f"resuming at step {checkpoint.name.rpartition('-')[2]}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if inputs.held_out is not None:
-        trainer.evaluate()
+    run_trainer(trainer, checkpoint, progress)
     save_checkpoint(trainer, config.output, source, config.model, inputs.encoder.end_id)
     if is_main_process():
         write_record(config.output, training_record(config, command, source, inputs, trainer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuna_eval.disk import appending, drop_torn_line, json_line, read_lines, replacing
+from tuna_eval.errors import EngineError
 from tuna_eval.run import Progress
+from tuna_train.config import Training
+from tuna_train.training.build import is_main_process
+from tuna_train.training.record import finite, settings_of
+from tuna_train.training.resuming import last_checkpoint
 
 LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+_LOSSES = ("loss", "rank_loss", "mle", "nll")
 _SHOWN = {
     "loss": ".4f",
     "rank_loss": ".4f",
@@ -64,12 +72,18 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         logs: Mapping[str, Any],
         **more: Any,
     ) -> None:
-        """One line more; transformers' summary of the whole run is left out."""
-        if not state.is_world_process_zero or "train_runtime" in logs:
+        """One line more; transformers' summary of the whole run is left out.
+
+        Raises:
+            EngineError: a loss is not finite; every process of a launch sees it.
+        """
+        if "train_runtime" in logs:
             return
-        with appending(self.file) as append:
-            append(json_line({"step": state.global_step, **_finite(logs)}))
-        self.progress.note(f"step {state.global_step}: {shown(logs)}")
+        if state.is_world_process_zero:
+            with appending(self.file) as append:
+                append(json_line({"step": state.global_step, **finite(logs)}))
+            self.progress.note(f"step {state.global_step}: {shown(logs)}")
+        _stop_unless_finite(logs, state.global_step, Path(str(args.output_dir)))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """The last step is done."""
@@ -112,11 +126,17 @@ def shown(logs: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _finite(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN: a number that is none becomes null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in logs.items()
-    }
+def _stop_unless_finite(logs: Mapping[str, Any], step: int, checkpoints: Path) -> None:
+    wrong = [name for name in logs if name.removeprefix("eval_") in _LOSSES and not math.isfinite(logs[name])]
+    if not wrong:
+        return
+    checkpoint = last_checkpoint(checkpoints)
+    kept = f"the last checkpoint is of step {checkpoint.name.rpartition('-')[2]}" if checkpoint else "no checkpoint"
+    raise EngineError(
+        f"{wrong[0].replace('eval_', 'held-out ')} is {logs[wrong[0]]:g} ({kept})",
+        place=f"step {step}",
+        cure="lower learning_rate, raise optimizer.warmup_steps or set precision=float32, and choose another output",
+    )
 
 
 def _warn_of_sharding(arguments: TrainingArguments, model: Any, progress: Progress) -> None:
@@ -126,3 +146,37 @@ def _warn_of_sharding(arguments: TrainingArguments, model: Any, progress: Progre
     if arguments.fsdp and not isinstance(model, FSDPModule):
         kind = type(model).__name__
         progress.note(f"warning: fsdp is on, but accelerate does not shard here: every process holds a whole {kind}")
+
+
+def callbacks_of(config: Training, progress: Progress) -> list[TrainerCallback]:
+    """What follows a training: the log, the terminal, and where else its curves go.
+
+    transformers itself sends nothing: its `report_to` is "none".
+    """
+    callbacks = [TrainingLog(config.output / LOG, progress), NoLastCheckpoint()]
+    if "tensorboard" in config.report_to and is_main_process():
+        callbacks.append(_tensorboard(config))
+    if "wandb" in config.report_to:
+        from transformers.integrations import WandbCallback
+
+        callbacks.append(WandbCallback())
+    return callbacks
+
+
+def _tensorboard(config: Training) -> TrainerCallback:
+    """Curves and settings for TensorBoard, in the folder TENSORBOARD of the output.
+
+    The file's name holds the machine's name, TensorBoard's way to keep writers apart. Its content holds no path:
+    transformers' own callback would write its arguments and the model's config there, which have some.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    class Curves(TensorBoardCallback):  # type: ignore[misc]  # transformers is untyped
+        def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            self.tb_writer = SummaryWriter(self.logging_dir)
+            self.tb_writer.add_text("settings", json.dumps(settings_of(config)))
+
+    curves = Curves()
+    curves.logging_dir = str(config.output / TENSORBOARD)  # also for what is measured when the training has ended
+    return curves

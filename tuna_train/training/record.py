@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuna_eval.cache import file_sha256
 from tuna_eval.disk import replacing
-from tuna_eval.llm.models import LocalModel
+from tuna_eval.llm.models import LocalModel, display_name
 from tuna_eval.provenance import environment, package_version
 from tuna_eval.schema import JSON
-from tuna_train.config import Training
+from tuna_train.config import RlConfig, Training
 from tuna_train.training.build import processes
 
 if TYPE_CHECKING:
-    from tuna_train.data.encode import EncodedExamples
     from tuna_train.training.inputs import Inputs
 
 RECORD = "training.json"
@@ -36,7 +35,7 @@ def training_record(
         inputs: what it read.
         trainer: after training; its log has the losses and the measurements.
     """
-    history = trainer.state.log_history
+    history = [finite(line) for line in trainer.state.log_history]
     lines = [line for line in history if "loss" in line]
     measured = [{k[5:]: v for k, v in line.items() if k.startswith("eval_")} for line in history if _is_measured(line)]
     parts = [name for name in ("loss", "rank_loss", "mle", "pair_accuracy", "margins_met") if name in lines[-1]]
@@ -49,8 +48,8 @@ def training_record(
         "settings": settings_of(config),
         "format": inputs.encoder.format,
         "data": [
-            *_files(config.data, "training", inputs.train),
-            *_files(config.eval_data, "held out", inputs.held_out),
+            *_files(config.data, "training", inputs.train_counts),
+            *_files(config.eval_data, "held out", inputs.held_out_counts),
         ],
         "responses": inputs.train.responses,
         "cut": inputs.train.cut,
@@ -68,10 +67,17 @@ def _is_measured(line: Mapping[str, Any]) -> bool:
     return any(name.startswith("eval_") for name in line)
 
 
-def _files(files: Iterable[Path], use: str, encoded: EncodedExamples | None) -> list[JSON]:
-    counts = Counter(name.rpartition(" of ")[2] for name in encoded.names) if encoded else Counter[str]()
+def finite(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no NaN: a number that is none becomes null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in logs.items()
+    }
+
+
+def _files(files: Iterable[Path], use: str, counts: Iterable[int]) -> list[JSON]:
     return [
-        {"file": file.name, "use": use, "examples": counts[file.name], "sha256": file_sha256(file)} for file in files
+        {"file": file.name, "use": use, "examples": count, "sha256": file_sha256(file)}
+        for file, count in zip(files, counts, strict=True)
     ]
 
 
@@ -81,6 +87,8 @@ def settings_of(config: Training) -> dict[str, JSON]:
     values["model"] = Path(config.model).name if Path(config.model).exists() else config.model
     values["data"] = [file.name for file in config.data]
     values["eval_data"] = [file.name for file in config.eval_data]
+    if isinstance(config, RlConfig):
+        values["reward"] = display_name(str(config.reward))
     if config.deepspeed:
         values["deepspeed"] = config.deepspeed.name
     return values
@@ -95,7 +103,7 @@ def write_record(folder: Path, record: Mapping[str, JSON]) -> None:
     with replacing(folder / "README.md") as write:
         write(model_card(record))
     with replacing(folder / RECORD) as write:
-        write(json.dumps({"schema": SCHEMA, **record}, indent=1) + "\n")
+        write(json.dumps({"schema": SCHEMA, **record}, indent=1, allow_nan=False) + "\n")
 
 
 def model_card(record: Mapping[str, Any]) -> str:

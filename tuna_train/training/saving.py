@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuna_eval.disk import as_store_error
+from tuna_eval.errors import EngineError
 from tuna_eval.llm.models import TOKENIZER_FILES, LocalModel
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def save_checkpoint(trainer: RankingTrainer, folder: Path, source: LocalModel, s
         end_id: the token that ends responses, which generation has to stop at.
 
     Raises:
+        EngineError: see `whole_weights`.
         StoreError: the folder cannot be written.
     """
     from tuna_train.scoring import causal_lm
@@ -55,19 +57,27 @@ def copy_tokenizer(source: LocalModel, folder: Path) -> None:
 
 
 def whole_weights(trainer: Any) -> dict[str, Tensor]:
-    """The weights on the CPU, gathered from all processes if they are sharded; in the other processes nothing."""
+    """The weights on the CPU, gathered from all processes if they are sharded; in the other processes nothing.
+
+    Raises:
+        EngineError: the last step has left a weight that is no finite number, which no loss has seen.
+    """
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
 
     model = trainer.model_wrapped
     is_sharded = isinstance(model, FSDPModule)
-    if not is_sharded:
-        return dict(trainer.accelerator.get_state_dict(model))
     whole: dict[str, Tensor] = {}
-    for name, weight in model.state_dict().items():
+    if not is_sharded:
+        whole = dict(trainer.accelerator.get_state_dict(model) or {})
+    for name, weight in model.state_dict().items() if is_sharded else ():
         gathered = weight.full_tensor() if isinstance(weight, DTensor) else weight
         if trainer.args.should_save:
             whole[name] = gathered.cpu()
+    for name, weight in whole.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            cure = "lower learning_rate, and choose another output"
+            raise EngineError(f"{name} is not finite", place=f"step {trainer.state.global_step}", cure=cure)
     return whole
 
 

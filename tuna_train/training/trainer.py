@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
-from tuna_train.config import Loss
+from tuna_train.config import ROW_TOKENS, Loss
 from tuna_train.losses import Objective, Totals, objective
-from tuna_train.packing import ROW_TOKENS, TokenizedInstruction
+from tuna_train.packing import Batch, TokenizedInstruction
 from tuna_train.scoring import causal_lm, response_logprobs
 from tuna_train.training.batches import NOTHING, Collator, MicroBatch, StepLoader, StepSampler
 
 Metrics = dict[str, float]
 _PARTS = ("rank_loss", "mle", "pairs", "in_order", "met")
-_HELD_OUT = ("instructions", "rank_loss", "pairs", "in_order", "met", "nll", "tokens")
+_HELD_OUT = ("rank_loss", "pairs", "in_order", "met", "nll", "tokens")
 
 
 class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
@@ -38,7 +38,8 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         more: callbacks and the like, for `Trainer`.
     """
 
-    # Both tell the Trainer that the loss is that of the whole step already; older versions know only the second.
+    # Tells the Trainer that the loss is that of the whole step already, which older versions learn from
+    # `model_accepts_loss_kwargs` below alone.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -83,11 +84,8 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         self, epoch_iterator: Iterator[MicroBatch], num_batches: int, device: torch.device
     ) -> tuple[list[MicroBatch], Totals]:
         """The micro-batches of a step, and the totals of the whole step over all processes."""
-        from accelerate.utils import gather_object
-
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        own = sum((batch.totals for batch in batches), start=NOTHING)
-        return batches, sum(gather_object([own]), start=NOTHING)
+        return batches, _totals_of(batches)
 
     def compute_loss(
         self,
@@ -104,14 +102,23 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             return_outputs: whether the parts are wanted too.
             num_items_in_batch: totals of the step, by default of the micro-batch.
         """
-        with self.accelerator.autocast():
-            logprobs = response_logprobs(model, inputs.batch)
-        settings, wanted = self.loss.model_dump(), inputs.batch.wanted
-        parts = objective(logprobs, wanted, totals=num_items_in_batch if inputs.counts else None, **settings)
+        parts = self.objective_of(model, inputs.batch, num_items_in_batch if inputs.counts else None)
         if inputs.counts:
             self._window += self._summed(parts, inputs.totals)
         scaled = parts.total * (self.accelerator.num_processes if inputs.counts else 0)
         return (scaled, parts) if return_outputs else scaled
+
+    def objective_of(self, model: Any, batch: Batch, totals: Totals | None) -> Objective:
+        """The objective of a batch.
+
+        Args:
+            model: wrapped as training needs it.
+            batch: on the model's device.
+            totals: of the step that the batch belongs to; None for the batch's own.
+        """
+        with self.accelerator.autocast():
+            logprobs = response_logprobs(model, batch)
+        return objective(logprobs, batch.wanted, totals=totals, **self.loss.model_dump())
 
     def _summed(self, parts: Objective, totals: Totals) -> Tensor:
         """The numbers that _PARTS names. Shape (5,)."""
@@ -154,41 +161,41 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
             metric_key_prefix: before each name.
 
         Returns:
-            `rank_loss` (Eq. 4-5), `pair_accuracy` and `margins_met` where there are pairs, and `nll`, nats per token of
-            the original responses, where there are such.
+            `rank_loss` by the reduction of `loss`, `pair_accuracy` and `margins_met` where there are pairs, and `nll`,
+            nats per token of the original responses, where there are such.
         """
         examples = self.eval_dataset if eval_dataset is None else eval_dataset
         loader = self._loader(examples, batch=self._train_batch_size * self.args.world_size, seed=None)
         was_training = self.model.training
         self.model.eval()
         sums = self._zeros(_HELD_OUT)
+        totals = _totals_of(loader)
         with torch.no_grad():
             for micro_batch in loader:
-                sums += self._measured(self._prepare_inputs(micro_batch))
+                sums += self._measured(self._prepare_inputs(micro_batch), totals)
         self.model.train(was_training)
-        instructions, rank_loss, pairs, in_order, met, nll, tokens = self.accelerator.reduce(sums, "sum").tolist()
+        rank_loss, pairs, in_order, met, nll, tokens = self.accelerator.reduce(sums, "sum").tolist()
         metrics = _of_pairs(pairs, in_order, met)
         if pairs:
-            metrics["rank_loss"] = rank_loss / instructions
+            metrics["rank_loss"] = rank_loss
         if tokens:
             metrics["nll"] = nll / tokens
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         return metrics
 
-    def _measured(self, inputs: MicroBatch) -> Tensor:
-        """The numbers that _HELD_OUT names. Shape (7,)."""
+    def _measured(self, inputs: MicroBatch, totals: Totals) -> Tensor:
+        """What a micro-batch adds to the numbers that _HELD_OUT names; `totals` are those of all data. Shape (6,)."""
         wanted = inputs.batch.wanted
         with self.accelerator.autocast():
             logprobs = response_logprobs(self.model, inputs.batch)
         if not inputs.counts:
             return self._zeros(_HELD_OUT)
-        parts = objective(logprobs, wanted, margin=self.loss.margin, mle_weight=0.0)
-        instructions = inputs.totals.instructions
-        rank_loss, _, *pairs = self._summed(parts, inputs.totals)
+        settings = {**self.loss.model_dump(), "mle_weight": 0.0}  # an original response is not needed here
+        rank_loss, _, *pairs = self._summed(objective(logprobs, wanted, totals=totals, **settings), inputs.totals)
         of_original = wanted.original[logprobs.response]
         nll = -logprobs.values[of_original].sum()
-        return self._numbers([instructions, rank_loss * instructions, *pairs, nll, of_original.sum()])
+        return self._numbers([rank_loss, *pairs, nll, of_original.sum()])
 
     def _prepare_inputs(self, inputs: MicroBatch) -> MicroBatch:
         return inputs.to(self.args.device, non_blocking=True)
@@ -205,6 +212,13 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def _numbers(self, values: Sequence[Tensor | float]) -> Tensor:
         as_tensors = [torch.as_tensor(value, dtype=torch.float64, device=self.args.device) for value in values]
         return torch.stack([value.detach() for value in as_tensors])
+
+
+def _totals_of(batches: Iterable[MicroBatch]) -> Totals:
+    """Of the micro-batches of all processes."""
+    from accelerate.utils import gather_object
+
+    return sum(gather_object([sum((batch.totals for batch in batches), start=NOTHING)]), start=NOTHING)
 
 
 def _of_pairs(pairs: float, in_order: float, met: float) -> Metrics:

@@ -29,6 +29,7 @@ from tuna_eval.schema import Completion, Prompt
 from tuna_train.data import teacher
 from tuna_train.data.diversity import Policy, PolicyName
 from tuna_train.data.ranked import RankedExample, read_ranked
+from tuna_train.data.replies import ReplyLog
 from tuna_train.data.sample import DrawSettings, Sampler
 from tuna_train.data.stage import StageOutput
 
@@ -97,6 +98,7 @@ def bookkeeping(count: int, words: int) -> dict[str, float]:
         replies = drawn(count, "paper", words, Path(folder), progress)
         seconds = time.perf_counter() - began
         assert sum(len(example.ranked) for example in read_ranked(Path(folder) / "paper.jsonl")) == 4 * count
+        resumed = resumption(count, words, Path(folder))
     before, after = progress.megabytes[tenth], progress.megabytes[4 * count]
     print(f"{count} instructions, {replies} replies: {seconds:.1f} s, {before:.0f} -> {after:.0f} MB", file=sys.stderr)
     return {
@@ -104,7 +106,16 @@ def bookkeeping(count: int, words: int) -> dict[str, float]:
         "data_52k_memory_growth_percent": 100 * (after / before - 1),
         "data_52k_memory_megabytes": after,
         "data_52k_replies": replies,
+        "data_52k_resume_megabytes": resumed,
     }
+
+
+def resumption(count: int, words: int, folder: Path) -> float:
+    """What it takes to find that nothing is left to do: memory that this process gets beyond what it has, megabytes."""
+    before = psutil.Process().memory_info().rss / MEGABYTE
+    counted = ReplyLog(StageOutput(folder / "paper.jsonl", {}).journal).count()
+    assert drawn(count, "paper", words, folder, Silent()) == counted.replies
+    return psutil.Process().memory_info().rss / MEGABYTE - before
 
 
 def similarity(pairs: int, words: int) -> dict[str, float]:

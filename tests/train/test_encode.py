@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ranked_files import write_examples
 
+from silent import Silent
 from tiny_models import save_model
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.encoder import HFEncoder
@@ -14,7 +16,8 @@ from tuna_eval.llm.hf_engine import HFEngine
 from tuna_eval.llm.models import resolve_model
 from tuna_eval.llm.prompts import ALPACA, FormatName, render
 from tuna_train.data.encode import ExampleEncoder, encode_examples, read_files, responses_of
-from tuna_train.data.ranked import Candidate, RankedExample
+from tuna_train.data.ranked import Candidate, RankedExample, read_ranked, write_ranked
+from tuna_train.training.inputs import encode_files
 
 EXAMPLE = RankedExample(
     "7",
@@ -116,14 +119,37 @@ def test_a_prompt_that_leaves_no_room_is_an_error_that_names_the_record(tmp_path
         encode_examples(examples, encoder_of(folder, "alpaca", 20), purpose="rank")
 
 
-def test_records_that_lack_what_is_learnt_are_named(folder: Path) -> None:
+def test_records_that_lack_what_is_learnt_are_named_or_left_out(folder: Path) -> None:
     encoder = encoder_of(folder, "alpaca")
-    nothing = RankedExample("5", "x", candidates=(Candidate("unranked"),))
+    unranked = RankedExample("5", "x", candidates=(Candidate("unranked"),))
     with pytest.raises(DataError, match="record 5: has no response to learn from"):
-        encode_examples([("5", nothing)], encoder, purpose="rank")
+        encode_examples([("5", unranked)], encoder, purpose="imitate")
+    ranked = replace(unranked, candidates=(Candidate("a", rank=0), Candidate("b", rank=1)))
+    told: list[int] = []
+    named = [("5", unranked), ("6", ranked), ("7", replace(unranked, original="yes"))]
+    for purpose, names in (("pairs", ["6"]), ("rank", ["6", "7"])):
+        stored = encode_examples(named, encoder, purpose=purpose, told=told.append)  # type: ignore[arg-type]
+        assert (stored.names, stored.left_out) == (names, 3 - len(names))
+    assert told == [3, 3]
+    assert encode_examples(named[:2], encoder, purpose="pairs")[0].name == "6"
     unimitated = RankedExample("6", "x", candidates=(Candidate("a", rank=0), Candidate("b", rank=1)))
     with pytest.raises(DataError, match=r"record 6: has no original response"):
         encode_examples([("6", unimitated)], encoder, purpose="rank", needs_original=True)
+
+
+def test_what_is_left_out_is_told_once(tmp_path: Path, folder: Path) -> None:
+    class Notes(Silent):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.told.append(text)
+
+    notes, file = Notes(), write_examples(tmp_path / "ranked.jsonl", 3)
+    unranked = [RankedExample(f"u{n}", "x", candidates=(Candidate("a"), Candidate("b"))) for n in range(2)]
+    write_ranked(file, [*read_ranked(file), *unranked])
+    assert len(encode_files([file], encoder_of(folder, "alpaca"), "pairs", notes)) == 3
+    assert [line for line in notes.told if "2 more are left out: nothing of them is ranked" in line] == notes.told[1:]
 
 
 def test_a_template_without_end_of_turn_ends_with_eos_and_a_broken_one_is_told(tmp_path: Path) -> None:

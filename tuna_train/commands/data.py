@@ -24,17 +24,17 @@ from tuna_train.data.mixture_file import MixtureFile, make_mixture
 from tuna_train.data.ranked import RankedExample
 from tuna_train.data.stats import DataStatistics, agreement, length_unit, measure
 
+REPEATED = "have an id that an earlier one has: tuna-train data mix renames them"
 _SHORTENED = 400  # characters of a text that is shown
 
 
 def convert_command(options: argparse.Namespace) -> int:
     """`tuna-train data convert`: one file into another format; refuses to replace a file."""
-    if options.output.exists():
-        raise ConfigError("is there already", place=str(options.output), cure="choose another name, or remove it")
+    _check_absent(options.output)
     dropped = Counter[str]()
-    examples = _examples(options.input, options, dropped)
+    examples = _repeated_counted(_examples(options.input, options, dropped), dropped)
     if options.beta is not None:
-        examples = _ranked_by_likelihood(examples, options.beta)
+        examples = _ranked_by_likelihood(examples, options.beta, options.input)
     choices = ExportOptions(options.pairs, options.prompt, options.response)
     written = write_export(options.output, examples, options.to, choices)
     progress = ConsoleProgress()
@@ -45,15 +45,29 @@ def convert_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_absent(file: Path) -> None:
+    if file.exists():
+        raise ConfigError("is there already", place=str(file), cure="choose another name, or remove it")
+
+
 def _examples(file: Path, options: argparse.Namespace, dropped: Counter[str]) -> Iterator[RankedExample]:
     return read_examples(file, original=options.original, format=options.format, dropped=dropped)
 
 
-def _ranked_by_likelihood(examples: Iterable[RankedExample], beta: float) -> Iterator[RankedExample]:
-    from tuna_train.data.teacher import check_beta, rank
+def _repeated_counted(examples: Iterable[RankedExample], counts: Counter[str]) -> Iterator[RankedExample]:
+    ids = set()
+    for example in examples:
+        if example.id in ids:
+            counts[f"examples {REPEATED}"] += 1
+        ids.add(example.id)
+        yield example
+
+
+def _ranked_by_likelihood(examples: Iterable[RankedExample], beta: float, file: Path) -> Iterator[RankedExample]:
+    from tuna_train.data.teacher import check_beta, rank, with_logprobs
 
     beta = check_beta(beta)
-    return (rank(example, beta) for example in examples)
+    return (rank(with_logprobs(example, file), beta) for example in examples)
 
 
 def _tell_dropped(dropped: Mapping[str, int], progress: ConsoleProgress) -> None:
@@ -128,6 +142,8 @@ def _screen(options: argparse.Namespace, progress: ConsoleProgress) -> Screen:
 
 def contamination_command(options: argparse.Namespace) -> int:
     """`tuna-train data contamination`: what overlaps evaluation prompts; exit code 1 if anything does."""
+    if options.out:
+        _check_absent(options.out)
     progress = ConsoleProgress()
     screen = _screen(options, progress)
     counts = Counter[str]()
@@ -144,7 +160,7 @@ def contamination_command(options: argparse.Namespace) -> int:
         lines.append(json.dumps({"id": found.id, **asdict(found.overlap)}) + "\n")
         if not options.json:
             overlap = found.overlap
-            how = f"{overlap.ngrams} {options.ngram}-grams" if overlap.ngrams else "the whole text"
+            how = f"{overlap.ngrams} {options.ngram}-grams" if overlap.ngrams else "the whole prompt"
             print_text(f"{found.id}: {overlap.benchmark} {overlap.prompt}: {how}: {overlap.words!r}")
     if options.out:
         with replacing(options.out) as write:
@@ -220,6 +236,11 @@ def _tables(statistics: Mapping[str, DataStatistics], found: Mapping[str, Any]) 
     for label, each in statistics.items():
         lengths = " ".join(f"{length:8.1f}" for length in each.lengths_by_rank) or "   not ranked"
         lines.append(f"  {label:<24}{lengths}   {each.ranked_examples} of {each.examples} examples ranked")
+    lines += [
+        f"  {label:<24}{each.repeated_ids} examples {REPEATED}"
+        for label, each in statistics.items()
+        if each.repeated_ids
+    ]
     if any(each.pairs for each in statistics.values()):
         lines.append("mean pairwise ROUGE-L of an instruction's responses")
         lines += [

@@ -23,10 +23,9 @@ from tuna_eval.llm.estimate import estimate_cost, token_counter
 from tuna_eval.llm.prices import Price
 from tuna_train.data.contextual import Orders, RankingRun
 from tuna_train.data.costs import RANKING_REPLY_TOKENS
-from tuna_train.data.formats import read_examples
 from tuna_train.data.ranked import Candidate, RankedExample
-from tuna_train.data.ranking_report import RankingReport, cost_of
-from tuna_train.data.stage import Selection, StageOutput
+from tuna_train.data.ranking_report import ASKED_AGAIN, RankingReport, cost_of
+from tuna_train.data.stage import Selection, Source, StageOutput
 
 if TYPE_CHECKING:
     from tuna_train.prm.ranker import PrmRanker
@@ -60,20 +59,17 @@ def rank_command(options: argparse.Namespace) -> int:
     progress.note(f"written: {output.file}")
     if options.json:
         print_text(json.dumps(report.as_json()))
-    return 0
+    lacks_replies = any(report.states[state] for state in ASKED_AGAIN if state not in options.drop)
+    return 1 if lacks_replies or not report.states["ranked"] else 0
 
 
 def _run(options: argparse.Namespace, opened: OpenRanker, progress: ConsoleProgress) -> tuple[RankingRun, StageOutput]:
-    selection = Selection.parse(options.limit, options.shard)
+    source = Source(options.input, options.read_as, Selection.parse(options.limit, options.shard))
     orders = Orders(options.orders, options.shuffle, options.seed)
     identity = {"stage": "rank", "ranker": dict(opened.ranker.fingerprint()), **orders.identity()}
     output = StageOutput(options.out, {**identity, "shard": options.shard})
     output.check()
-
-    def examples() -> Iterator[RankedExample]:
-        return selection.of(read_examples(options.input, format=options.read_as))
-
-    return RankingRun(examples, opened.ranker, output, orders, progress, opened.price), output
+    return RankingRun(source.read, opened.ranker, output, orders, progress, opened.price), output
 
 
 def _open(options: argparse.Namespace, progress: ConsoleProgress, spent: float = 0.0) -> OpenRanker:
@@ -172,11 +168,12 @@ def report_lines(report: RankingReport) -> Iterator[str]:
         yield f"agreement between orders: Kendall's tau {report.order_agreement:.3f} over {report.agreements} examples"
     if report.dropped:
         yield f"{report.dropped} examples are left out, as asked"
-    if states["failed"] or states["open"]:
-        count = states["failed"] + states["open"]
+    if count := sum(states[state] for state in ASKED_AGAIN):
         yield f"{count} have no reply (the journal says why): run the same command again to ask for them"
     used = report.usage
     if len(used.served_models) > 1:
         yield f"warning: several models answered as the judge: {', '.join(sorted(used.served_models))}"
     cost = "" if report.cost is None else f", ${report.cost:.4f}"
-    yield f"{used.judgments} replies, {used.prompt_tokens} + {used.completion_tokens} tokens{cost} ({report.signature})"
+    without = f" ({report.failures} more requests failed)" if report.failures else ""
+    tokens = f"{used.prompt_tokens} + {used.completion_tokens} tokens"
+    yield f"{used.judgments - report.failures} replies{without}, {tokens}{cost} ({report.signature})"

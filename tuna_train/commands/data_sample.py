@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 from tuna_eval.commands.data import print_text
 from tuna_eval.commands.run import engine_options
 from tuna_eval.console import SECONDS_BETWEEN_LINES, ConsoleProgress
-from tuna_eval.errors import ConfigError, DataError
+from tuna_eval.errors import ConfigError
 from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.engine import Engine
 from tuna_eval.llm.estimate import Estimate
@@ -23,12 +25,13 @@ from tuna_eval.llm.prompts import choose_format
 from tuna_eval.schema import JSON
 from tuna_train.data import teacher
 from tuna_train.data.diversity import Policy
-from tuna_train.data.drawn import count_drawn, estimate_drawing
-from tuna_train.data.formats import read_examples
+from tuna_train.data.drawn import Drawn, count_drawn, estimate_drawing
 from tuna_train.data.ranked import RankedExample
 from tuna_train.data.replies import ReplyLog, Totals
 from tuna_train.data.sample import DrawSettings, Sampler
-from tuna_train.data.stage import Selection, StageOutput
+from tuna_train.data.stage import Selection, Source, StageOutput
+
+HOTTEST = 2.0  # temperature that servers of OpenAI's protocol take
 
 Finish = Callable[[RankedExample], RankedExample]
 
@@ -51,13 +54,14 @@ def teacher_command(options: argparse.Namespace) -> int:
     def finish(example: RankedExample) -> RankedExample:
         return teacher.rank(example, options.beta, rank_cut=not options.leave_out_cut)
 
+    code = 0
     if options.given:
         _score(options, ranking, finish)
     else:
-        _draw(options, teacher.STAGE, Policy("none", trials=1), ranking, finish)
+        code = _draw(options, teacher.STAGE, Policy("none", trials=1), ranking, finish)
     if options.betas and not options.dry_run:
         _tell_reranked(options.out, options)
-    return 0
+    return code
 
 
 def _rerank(options: argparse.Namespace) -> int:
@@ -77,46 +81,18 @@ def _tell_reranked(file: Path, options: argparse.Namespace) -> None:
         progress.note(f"ranked with beta {beta:g}: {written}")
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The examples of a file that are meant, read as often as they are needed."""
-
-    file: Path
-    format: str
-    selection: Selection
-
-    def read(self) -> Iterator[RankedExample]:
-        return self.selection.of(read_examples(self.file, format=self.format))
-
-    def count(self) -> int:
-        """Their number.
-
-        Raises:
-            DataError: two have the same id, or there are none.
-        """
-        ids = set()
-        total = 0
-        for total, example in enumerate(self.read(), 1):
-            ids.add(example.id)
-            if len(ids) < total:
-                cure = "give each example an id of its own"
-                raise DataError(f"two examples have the id {example.id!r}", place=str(self.file), cure=cure)
-        if not total:
-            raise DataError("no example", place=str(self.file), cure="check the file, --limit and --shard")
-        return total
-
-
-def _source(options: argparse.Namespace) -> _Source:
+def _source(options: argparse.Namespace) -> Source:
     if options.out is None:
         raise ConfigError("no output", place="--out", cure="give --out FILE")
-    return _Source(options.input, options.read_as, Selection.parse(options.limit, options.shard))
+    return Source(options.input, options.read_as, Selection.parse(options.limit, options.shard))
 
 
 def _asked(options: argparse.Namespace, logprobs: bool) -> EngineOptions:
     asked = engine_options(options)
     asked = replace(asked, kind=choose_engine(asked).kind)
-    if logprobs and asked.kind == "api":
-        asked = replace(asked, api={**asked.api, "logprobs": True})
+    if asked.kind == "api":
+        wanted = {"logprobs": True} if logprobs else {}
+        asked = replace(asked, api={**asked.api, **wanted, "on_failure": "yield"})
     return asked
 
 
@@ -137,7 +113,7 @@ def _draw(options: argparse.Namespace, stage: str, policy: Policy, ranking: dict
         total, earlier = source.count(), _earlier(output)
         price = effective_price(asked.model, options.price_per_million_input, options.price_per_million_output)
         if isinstance(engine, ApiEngine):
-            estimate = estimate_drawing(_pending(source, output), engine, settings, price, earlier)
+            estimate = estimate_drawing(*_pending(source, output), engine, settings, price, earlier)
             _tell_cost(estimate, settings, progress)
         elif options.dry_run:
             progress.note("this model is run here and costs nothing")
@@ -149,13 +125,16 @@ def _draw(options: argparse.Namespace, stage: str, policy: Policy, ranking: dict
             spending = _Spending(price, progress)
             sampler.run(source.read(), total, spending)
             spending.tell(sampler.log.totals)
-        _tell_end(engine, output, settings, options, progress)
+        return 0 if _tell_end(engine, output, settings, options, progress).candidates else 1
     finally:
         engine.close()
-    return 0
 
 
 def _settings(options: argparse.Namespace, stage: str, policy: Policy, engine: Engine) -> DrawSettings:
+    hottest = policy.hottest(options.temperature)
+    if isinstance(engine, ApiEngine) and hottest > HOTTEST:
+        problem = f"the last trial has a temperature of {hottest:g}, and servers take {HOTTEST:g} at most"
+        raise ConfigError(problem, place="--temperature", cure="lower it, or give fewer --trials")
     return DrawSettings(
         stage=stage,
         model=options.name or display_name(options.model),
@@ -193,16 +172,15 @@ def _score(options: argparse.Namespace, ranking: dict[str, JSON], finish: Finish
         engine.close()
 
 
-def _pending(source: _Source, output: StageOutput) -> Iterator[RankedExample]:
+def _pending(source: Source, output: StageOutput) -> tuple[Iterator[RankedExample], Counter[str]]:
+    """The examples that still need draws, and how many first draws each of them has."""
     examples = source.read()
-    output.done(examples)
-    return examples
+    done = output.done(examples)
+    return chain(done.failed, examples), ReplyLog(output.journal).first_draws(done.ids)
 
 
 def _earlier(output: StageOutput) -> Totals:
-    log = ReplyLog(output.journal)
-    log.read()
-    return log.totals
+    return ReplyLog(output.journal).count()
 
 
 def _with_what_is_left(engine: Engine, asked: EngineOptions, price: Price | None, earlier: Totals) -> Engine:
@@ -246,7 +224,7 @@ class _Spending:
 
 def _tell_end(
     engine: Engine, output: StageOutput, settings: DrawSettings, options: argparse.Namespace, progress: ConsoleProgress
-) -> None:
+) -> Drawn:
     drawn = count_drawn(output.file, settings)
     for line in drawn.lines():
         progress.note(line)
@@ -256,3 +234,4 @@ def _tell_end(
     progress.note(f"written: {output.file}")
     if options.json:
         print_text(json.dumps(asdict(drawn)))
+    return drawn

@@ -22,6 +22,7 @@ from tuna_train.data.ranked import RankedExample
 
 NGRAM = 13  # words; GPT-3's (Brown et al. 2020, appendix C) and since then the usual choice
 SHORTEST = 4  # words; shorter texts are equal by chance
+SHORTEST_WITHIN = 8  # words; shorter texts are within others by chance
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing modulo 2**64
 _AT_ONCE = 1 << 20  # windows hashed in one go
 
@@ -43,8 +44,8 @@ class Overlap:
 
     Attributes:
         benchmark, prompt: the first prompt that has the words.
-        words: the first n-gram shared, or the whole text where it is shorter.
-        ngrams: how many n-grams of the example are in evaluation prompts; 0 where a short text is equal as a whole.
+        words: the first n-gram shared, or the whole prompt where it is shorter.
+        ngrams: how many n-grams of the example are in evaluation prompts; 0 where a shorter prompt is there as a whole.
     """
 
     benchmark: str
@@ -66,7 +67,8 @@ class PromptIndex:
 
     Args:
         prompts: read once.
-        n: words of an n-gram. Prompts of fewer words are only found as a whole.
+        n: words of an n-gram. Prompts of fewer words are found as a whole: those of 8 or more words anywhere in a text,
+            shorter ones where they are all of it.
 
     Raises:
         ConfigError: n is below 4, which chance alone would find.
@@ -78,6 +80,7 @@ class PromptIndex:
         self.n = n
         self._vocabulary: dict[str, int] = {}
         self._short: dict[Words, int] = {}
+        self._lengths: dict[Words, set[int]] = {}  # of short prompts that may be within a text, by their first words
         self._names: list[tuple[str, str]] = []
         flat, starts = array("i"), array("q")
         for prompt in prompts:
@@ -88,6 +91,8 @@ class PromptIndex:
                 flat.append(-1)  # no n-gram reaches from one prompt into the next
             elif len(words) >= SHORTEST:
                 self._short.setdefault(tuple(words), len(self._names))
+                if len(words) >= SHORTEST_WITHIN:
+                    self._lengths.setdefault(tuple(words[:2]), set()).add(len(words))
             self._names.append((prompt.benchmark, prompt.id))
         self._starts = np.asarray(starts, dtype=np.int64)
         self._flat = np.asarray(flat, dtype=np.int32)
@@ -106,7 +111,15 @@ class PromptIndex:
         for part in (instruction + input, instruction, input):
             if (number := self._short.get(tuple(part))) is not None:
                 return Overlap(*self._names[number], words=" ".join(part), ngrams=0)
-        return self._long_overlap(instruction + input)
+        return self._long_overlap(instruction + input) or self._short_overlap(instruction + input)
+
+    def _short_overlap(self, words: Sequence[str]) -> Overlap | None:
+        for start in range(len(words) - SHORTEST_WITHIN + 1):
+            for length in sorted(self._lengths.get(tuple(words[start : start + 2]), ())):
+                part = tuple(words[start : start + length])
+                if (number := self._short.get(part)) is not None:
+                    return Overlap(*self._names[number], words=" ".join(part), ngrams=0)
+        return None
 
     def _long_overlap(self, words: Sequence[str]) -> Overlap | None:
         ids = np.fromiter((self._vocabulary.get(word, -1) for word in words), dtype=np.int32, count=len(words))
@@ -185,7 +198,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[EvaluationPrompt]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What examples are screened against.
+    """What examples are screened against: their instruction and input are, not their responses.
 
     Attributes:
         index: of the prompts.

@@ -6,6 +6,7 @@ Only what was on its way at a kill is asked a second time. The examples are read
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from tuna_eval.judge.self_consistency import shown_order
 from tuna_eval.llm.prices import Price
 from tuna_eval.run import Progress
 from tuna_eval.schema import JSON
-from tuna_train.data.ranked import RankedExample, write_ranked
+from tuna_train.data.ranked import RankedExample, read_ranked, write_ranked
 from tuna_train.data.ranking_log import ExampleIndex, RankingLog, is_rankable
 from tuna_train.data.ranking_report import RankingReport, cost_of, outcome_of, store_report, with_ranks
 from tuna_train.data.stage import StageOutput
 
 SECONDS_BETWEEN_COSTS = 60.0  # that are told on the way
+_MANY = 10  # candidates have more orders (10!) than anybody asks for
 
 Examples = Callable[[], Iterable[RankedExample]]
 Drop = Collection[str]
@@ -48,10 +50,11 @@ class Orders:
         return {"shuffle": self.shuffle, "order_seed": self.seed}
 
     def ask(self, example: RankedExample, repeat: int, attempt: int) -> ListAsk:
-        """One ask. A second attempt shows another order: at temperature 0 the same prompt has the same reply."""
+        """One ask. A second attempt shows the reverse: at temperature 0 the same prompt has the same reply."""
         texts = tuple(candidate.text for candidate in example.candidates)
-        draw = repeat * ATTEMPTS + attempt
-        shown = shown_order(example.id, len(texts), draw, self.seed, shuffle=self.shuffle)
+        shown = shown_order(example.id, len(texts), repeat, self.seed, shuffle=self.shuffle)
+        if attempt:
+            shown = shown[::-1]
         return ListAsk(example.id, example.instruction, example.input, texts, shown, repeat, attempt)
 
 
@@ -59,7 +62,7 @@ class RankingRun:
     """The ranking of a file of examples.
 
     Args:
-        examples: gives them from the beginning, as often as it is called.
+        examples: gives them from the beginning, as often as it is called; each has an id of its own.
         ranker: the judge.
         output: where the ranked examples go, and the journal.
         orders: what is shown.
@@ -67,7 +70,7 @@ class RankingRun:
         price: of the judge's tokens, where it is known.
 
     Everything but the constructor reads the examples and the journal at its first use, and raises a DataError if they
-    are broken, or two examples have the same id.
+    are broken, or the output was made from more or other examples than these.
     """
 
     def __init__(
@@ -90,6 +93,10 @@ class RankingRun:
     def _log(self) -> RankingLog:
         log = RankingLog(self._output.journal, self._index, self._ranker.reread)
         log.read()
+        if self._output.file.exists():
+            for example in read_ranked(self._output.file):
+                log.origin.enter_example(example)
+        log.origin.check(self._output.file)
         return log
 
     @property
@@ -130,6 +137,7 @@ class RankingRun:
             report = RankingReport(signature=self._ranker.signature, judge=self._ranker.name)
             write_ranked(self._output.file, self._ranked(report, drop))
             report.usage, report.cost = self.usage, cost_of(self.usage, self._price)
+            report.failures = self._log.failures
             store_report(report, self._output.folder)
         return report
 
@@ -137,6 +145,10 @@ class RankingRun:
         total = len(self._index.rankable) * self._orders.count
         pending = self.count_due()
         self._progress.note(f"ranker {self._ranker.name}: {total} rankings, {pending} to go; journal {self._log.file}")
+        fewest = self._index.fewest
+        if fewest and self._orders.count > math.factorial(min(fewest, _MANY)):
+            shown = f"{fewest} candidates have {math.factorial(fewest)} orders"
+            self._progress.note(f"warning: {shown}: of {self._orders.count} rankings some see an order again")
         for attempt in range(ATTEMPTS):
             if pending := self.count_due([attempt]):
                 if attempt:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
+from tuna_eval.errors import ConfigError
 from tuna_eval.metrics.rouge import RougeTokenizer, rouge_l_of_pairs, rouge_signatures
 
 PolicyName = Literal["paper", "released", "none"]
@@ -30,12 +31,19 @@ class Policy:
         tau: ROUGE-L F1 from which on two responses are too similar.
         trials: draws of a slot at most, the first included.
         step: what the temperature rises by from one trial to the next.
+
+    Raises:
+        ConfigError: tau is outside of (0, 1].
     """
 
     name: PolicyName = "paper"
     tau: float = 0.8
     trials: int = 3
     step: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau <= 1:  # which NaN is not
+            raise ConfigError(f"a similarity of {self.tau:g}", place="--tau", cure="give more than 0, at most 1")
 
     @property
     def tokenizer(self) -> RougeTokenizer:
@@ -50,6 +58,10 @@ class Policy:
     def temperature(self, base: float, trial: int) -> float:
         """Of a trial, counted from 0; rounded, so that 1 + 0.1 + 0.1 is 1.2."""
         return round(base + self.step * trial, 6)
+
+    def hottest(self, base: float) -> float:
+        """The temperature of the last trial that there may be."""
+        return base if self.name == "none" else self.temperature(base, self.trials - 1)
 
     def decide(self, drawn: Sequence[int], similarity: Similarity) -> Choice:
         """What is kept of the draws so far, and which draws come next.

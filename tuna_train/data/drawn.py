@@ -15,6 +15,7 @@ from tuna_eval.schema import JSON, Prompt
 from tuna_train.data.ranked import RankedExample, read_ranked
 from tuna_train.data.replies import Totals
 from tuna_train.data.sample import DrawSettings
+from tuna_train.data.stage import FAILED
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Drawn:
         at_limit: candidates that ended at the token limit.
         withheld: replies that a server withheld, which are no candidates.
         skipped: examples whose prompt does not fit the model.
+        failed: examples with a request that failed for good; the next run asks for them again.
+        first_failed: id and fault of the first of these; "" without one.
     """
 
     examples: int = 0
@@ -40,6 +43,8 @@ class Drawn:
     at_limit: int = 0
     withheld: int = 0
     skipped: int = 0
+    failed: int = 0
+    first_failed: str = ""
 
     def lines(self) -> list[str]:
         """For the user."""
@@ -53,7 +58,11 @@ class Drawn:
             "replies were withheld by the server and are no candidates": self.withheld,
             "examples were skipped, because their prompt does not fit the model": self.skipped,
         }
-        return lines + [f"{count} {what}" for what, count in told.items() if count]
+        lines += [f"{count} {what}" for what, count in told.items() if count]
+        if self.failed:
+            what = "examples have no candidates, because a request failed: run the same command again to ask for them"
+            lines.append(f"{self.failed} {what}; the first is {self.first_failed}")
+        return lines
 
 
 def count_drawn(file: Path, settings: DrawSettings) -> Drawn:
@@ -67,6 +76,8 @@ def count_drawn(file: Path, settings: DrawSettings) -> Drawn:
         made = example.provenance.get(settings.stage)
         if isinstance(made, dict):
             _enter(counts, len(example.candidates), made, settings)
+            if FAILED in made:
+                counts.first_failed = counts.first_failed or f"example {example.id!r} ({made[FAILED]})"
     return counts
 
 
@@ -82,6 +93,7 @@ def _enter(counts: Drawn, candidates: int, made: Mapping[str, JSON], settings: D
         counts.at_limit += sum(isinstance(each, dict) and each.get("finish") == "length" for each in listed)
     counts.withheld += int(_number(made, "withheld"))
     counts.skipped += "skipped" in made
+    counts.failed += FAILED in made
 
 
 def _number(made: Mapping[str, JSON], key: str) -> float:
@@ -91,6 +103,7 @@ def _number(made: Mapping[str, JSON], key: str) -> float:
 
 def estimate_drawing(
     examples: Iterable[RankedExample],
+    stored: Mapping[str, int],
     engine: ApiEngine,
     settings: DrawSettings,
     price: Price | None,
@@ -101,7 +114,8 @@ def estimate_drawing(
     Replies are expected to be as long as the earlier ones of the same drawing, else as the examples' own responses.
 
     Args:
-        examples: read once; nothing of them is drawn yet.
+        examples: read once; those that still need draws.
+        stored: how many first draws an example has already, by id.
         engine: the server; it is not asked.
         settings: how responses would be drawn.
         price: of the model, where it is known.
@@ -119,7 +133,7 @@ def estimate_drawing(
                 originals += 1
                 tokens += counter.count(Prompt(example.original, has_special_tokens=True))
             prompt = render_instruction(example.instruction, example.input, settings.format, engine)
-            yield from [prompt] * settings.responses
+            yield from [prompt] * (settings.responses - stored.get(example.id, 0))
 
     found = estimate_cost(
         prompts(), settings.max_new_tokens, TokenCounter(count, counter.basis, counter.is_exact), price=price

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -133,11 +133,12 @@ class EncodedExamples(Sequence["TokenizedInstruction"]):
         cut: how many responses lost their end to the length limit.
         responses: how many there are.
         ordered: how many instructions have candidates of different ranks.
+        left_out: examples without a ranked candidate (or, to imitate too, an original), from which nothing is learnt.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.cut = self.responses = self.ordered = 0
+        self.cut = self.responses = self.ordered = self.left_out = 0
         self._tokens = array("i")
         self._ends = array("q", [0])  # of each piece (prompt or response), in tokens
         self._pieces = array("q", [0])  # behind each instruction's last piece
@@ -191,7 +192,7 @@ def encode_examples(
     needs_original: bool = False,
     told: Callable[[int], None] = lambda _: None,
 ) -> EncodedExamples:
-    """Tokenises examples.
+    """Tokenises examples. To rank by, an example without a response to learn from is left out and counted.
 
     Args:
         examples: what errors call each, and the example.
@@ -220,6 +221,10 @@ def _encode_chunk(
     needs_original: bool,
 ) -> None:
     wanted = [responses_of(example, purpose) for _, example in chunk]
+    if purpose in ("pairs", "rank"):  # a judge's reply that could not be read is no fault of the data
+        is_used = [bool(one.texts) for one in wanted]
+        chunk, wanted = list(compress(chunk, is_used)), list(compress(wanted, is_used))
+        stored.left_out += len(is_used) - len(chunk)
     for (name, _), one in zip(chunk, wanted, strict=True):
         _check_responses(name, one, needs_original)
     prompts = encoder.tokenizer.encode_batch([encoder.prompt(example) for _, example in chunk])

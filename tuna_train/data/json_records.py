@@ -1,4 +1,4 @@
-"""The objects of a JSON Lines file or of one JSON array, one at a time, with the line each begins on."""
+"""The objects of a JSON Lines file or of one JSON array, one at a time, with the place of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _SPACE = " \t\r\n"
 
 
 def read_records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file, each with its place (`file:line`), whichever of the two containers they are in.
+    """The objects of a file, each with its place (`file:line`, or `file:line: record N`, counted from 1, of
+    an array), whichever of the two containers they are in.
 
     An array is read piece by piece, so that memory does not grow with the file.
 
@@ -55,12 +56,14 @@ def _array(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 character = text.next_character()
             elif number:
                 raise DataError("a comma or ] expected", place=f"{file}:{text.line}", cure="mend the file")
-            place = f"{file}:{text.line}"
+            place = f"{file}:{text.line}: record {number + 1}"  # a whole array may be one line
             value = text.value(file)
             if not isinstance(value, dict):
                 raise DataError(f"a JSON object expected, not {value!r:.40}", place=place, cure="mend the file")
             yield place, value
             number += 1
+        if not number:
+            raise DataError("the array is empty", place=str(file), cure="give a file with examples")
         text.skip(1)
         if text.next_character():
             raise DataError("text after the end of the array", place=f"{file}:{text.line}", cure="mend the file")

@@ -10,6 +10,7 @@ from tuna_train.data.rendered import split_rendered
 from tuna_train.data.rows import Row
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_UNSCORED = "N/A"  # what UltraFeedback writes where its judge gave no score
 _SIDES = ("chosen", "rejected")
 _SCORES = ("score", "overall_score", "fine-grained_score", "rating")
 _SCORES_OF_CHOSEN = ("score_chosen", "chosen-rating", "chosen_score")
@@ -108,7 +109,7 @@ def _side(row: Row, key: str) -> list[Turn]:
 
 def _score(row: Row, keys: tuple[str, ...]) -> float | None:
     for key in keys:
-        if row.values.get(key) is not None:
+        if row.values.get(key) not in (None, _UNSCORED):
             return row.number_in(row.values[key], key)
     return None
 

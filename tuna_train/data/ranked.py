@@ -10,6 +10,7 @@ from typing import Any
 
 from tuna_eval.disk import json_line, parse_line, replacing
 from tuna_eval.errors import DataError
+from tuna_eval.judge.protocols import levels_to_ranks
 from tuna_eval.schema import JSON
 
 SCHEMA = "tuna-ranked/1"
@@ -69,9 +70,7 @@ def competition_ranks(scores: Sequence[float]) -> list[int]:
     Args:
         scores: higher is better; none of them NaN.
     """
-    best_first = sorted(scores, reverse=True)
-    first = {score: place for place, score in reversed(list(enumerate(best_first)))}
-    return [first[score] for score in scores]
+    return [rank for rank in levels_to_ranks([-score for score in scores]) if rank is not None]
 
 
 def rank_by_score(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -144,6 +143,8 @@ def from_json(values: Mapping[str, Any], place: str) -> RankedExample:
     texts = (example.id, example.instruction, example.input, example.original or "")
     if not all(isinstance(text, str) for text in texts):
         raise DataError("id, instruction, input and original must be texts", place=place)
+    if not isinstance(example.provenance, dict):
+        raise DataError(f"provenance is {example.provenance!r:.40}, not an object", place=place)
     return example
 
 
@@ -153,8 +154,9 @@ _NUMBERS = {f.name for f in fields(Candidate)} - {"text", "source"}
 
 def _candidate(values: Mapping[str, Any], place: str) -> Candidate:
     candidate = Candidate(**values)
-    if not isinstance(candidate.text, str):
-        raise DataError("a candidate's text must be a text", place=place)
+    for name in ("text", "source"):
+        if not isinstance(getattr(candidate, name), str):
+            raise DataError(f"a candidate's {name} must be a text", place=place)
     for name in _NUMBERS:
         value = getattr(candidate, name)
         if value is None:

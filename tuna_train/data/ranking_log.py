@@ -24,22 +24,22 @@ class ExampleIndex:
     """Which examples are to be ranked.
 
     Args:
-        examples: read once.
+        examples: read once; each has an id of its own.
 
-    Raises:
-        DataError: there are none, or two have the same id.
+    Attributes:
+        fewest: candidates of the example that has the fewest, among those that can be ranked; 0 without one.
     """
 
     def __init__(self, examples: Iterable[RankedExample]) -> None:
         self._rows: dict[str, int] = {}
         self._hashes, self._is_rankable = array("Q"), bytearray()
+        self.fewest = 0
         for row, example in enumerate(examples):
-            if self._rows.setdefault(example.id, row) != row:
-                raise DataError(f"two examples have the id {example.id!r}", cure="give each an id of its own")
+            self._rows[example.id] = row
             self._hashes.append(_hash(example))
             self._is_rankable.append(is_rankable(example))
-        if not self._rows:
-            raise DataError("there are no examples", cure="give a file with examples")
+            if is_rankable(example):
+                self.fewest = min(len(example.candidates), self.fewest or len(example.candidates))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -55,7 +55,7 @@ class ExampleIndex:
 
     def digest(self, row: int) -> str:
         """Of what is ranked: 16 hex digits."""
-        return f"{self._hashes[row]:016x}"
+        return _digits(self._hashes[row])
 
 
 def is_rankable(example: RankedExample) -> bool:
@@ -69,6 +69,53 @@ def _hash(example: RankedExample) -> int:
     return int.from_bytes(hashlib.sha256(whole).digest()[:8])
 
 
+def _digits(hash: int) -> str:
+    return f"{hash:016x}"
+
+
+class Origin:
+    """Whether what an output and its journal hold was made from these examples.
+
+    An output is written anew as a whole: made from fewer examples it would shrink, made from others it would be lost.
+
+    Args:
+        examples: that the output is about to be made from.
+    """
+
+    def __init__(self, examples: ExampleIndex) -> None:
+        self._examples = examples
+        self._is_same, self._is_changed = bytearray(len(examples)), bytearray(len(examples))
+        self._absent: str | None = None
+
+    def enter_example(self, example: RankedExample) -> None:
+        """Adds one that the output holds."""
+        self.enter(example.id, _digits(_hash(example)))
+
+    def enter(self, id: str, digest: str) -> bool:
+        """Adds what was made of an example whose texts had this digest; whether it has it still."""
+        row = self._examples.row(id)
+        if row is None:
+            self._absent = id if self._absent is None else self._absent
+            return False
+        is_same = digest == self._examples.digest(row)
+        (self._is_same if is_same else self._is_changed)[row] = True
+        return is_same
+
+    def check(self, output: Path) -> None:
+        """Some examples may have changed since, but none may be gone, and most must be the same.
+
+        Raises:
+            DataError: they are not.
+        """
+        cure = "give the whole input that it was made from, or choose another --out"
+        if self._absent is not None:
+            problem = f"was made from more or other examples, such as {self._absent!r}, which would be lost"
+            raise DataError(problem, place=str(output), cure=cure)
+        changed = sum(self._is_changed[row] and not same for row, same in enumerate(self._is_same))
+        if changed > sum(self._is_same):
+            raise DataError(f"was made from other texts: {changed} examples differ", place=str(output), cure=cure)
+
+
 class RankingLog:
     """Judgments on disk. Of the same example, repeat and attempt the newest line counts.
 
@@ -76,6 +123,11 @@ class RankingLog:
         file: need not exist yet.
         examples: whose judgments they are; one of an example whose texts have changed counts as not made.
         reread: reads a stored reply as today's parser does.
+
+    Attributes:
+        usage: of everything in the file, after `read`.
+        failures: how many of its judgments are requests that failed for good, after `read`.
+        origin: what the file was made from, after `read`.
     """
 
     def __init__(self, file: Path, examples: ExampleIndex, reread: Reread) -> None:
@@ -83,7 +135,8 @@ class RankingLog:
         self._clear()
 
     def _clear(self) -> None:
-        self.usage = JudgeUsage()
+        self.usage, self.failures = JudgeUsage(), 0
+        self.origin = Origin(self._examples)
         self._index: LineIndex[tuple[int, int]] = LineIndex(len(self._examples))
         self._unreadable: dict[tuple[int, int], bytearray] = {}
 
@@ -105,9 +158,9 @@ class RankingLog:
         with self.file.open("rb") as stream:
             for number, offset, line in whole_lines(stream):
                 judgment, digest = _parsed(line, f"{self.file}:{number}")
-                self.usage.enter(judgment)
-                row = self._examples.row(judgment.id)
-                if row is not None and digest == self._examples.digest(row):
+                self._count(judgment)
+                is_same, row = self.origin.enter(judgment.id, digest), self._examples.row(judgment.id)
+                if is_same and row is not None:
                     self._enter(row, self._reread(judgment), offset)
 
     def is_due(self, row: int | None, repeat: int, attempt: int) -> bool:
@@ -151,11 +204,15 @@ class RankingLog:
                     raise ValueError(f"a judgment of example {judgment.id!r}, which was not asked")
                 line = json_line(asdict(judgment) | {"texts_sha256": self._examples.digest(row)})
                 append(line)
-                self.usage.enter(judgment)
+                self._count(judgment)
                 self._enter(row, judgment, offset)
                 offset += len(line)  # ASCII
 
             yield enter
+
+    def _count(self, judgment: ListJudgment) -> None:
+        self.usage.enter(judgment)
+        self.failures += judgment.state == "api_error"
 
     def _enter(self, row: int, judgment: ListJudgment, offset: int) -> None:
         column = judgment.repeat, judgment.attempt

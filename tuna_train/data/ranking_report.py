@@ -19,6 +19,7 @@ from tuna_train.data.ranked import RankedExample
 
 # Of an example. "failed": the judge could not be asked; "alone": fewer than two candidates; "open": not asked yet.
 STATES = ("ranked", "unparsable", "refused", "failed", "alone", "open")
+ASKED_AGAIN = ("failed", "open")  # by the next run
 DROPPABLE = (*STATES[1:], "low-confidence")
 
 
@@ -162,6 +163,7 @@ class RankingReport:
         left_out: of the ranked, those with a candidate that has no rank.
         dropped: not written.
         agreements: number of examples that were ranked in several orders and have an agreement.
+        failures: number of requests that failed for good, over all sessions; `usage` counts them among its judgments.
         usage, cost: over all sessions; cost in US dollars, None without a price.
     """
 
@@ -174,6 +176,7 @@ class RankingReport:
     duplicates: int = 0
     left_out: int = 0
     dropped: int = 0
+    failures: int = 0
     agreements: int = 0
     agreement_sum: float = 0.0
     usage: JudgeUsage = field(default_factory=JudgeUsage)

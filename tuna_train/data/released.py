@@ -22,7 +22,7 @@ def read_probabilistic(row: Row) -> Iterator[RankedExample]:
     lengths = row.numbers("length", len(texts))
     logprobs = row.numbers("logprob", len(texts))
     yield RankedExample(
-        id=alpaca.id,
+        id=alpaca.id if "id" in original else row.id,
         instruction=alpaca.text("instruction"),
         input=alpaca.optional("input"),
         original=alpaca.text("output"),
@@ -56,13 +56,13 @@ def read_samples(row: Row) -> Iterator[RankedExample]:
 def read_gpt4_ranking(row: Row) -> Iterator[RankedExample]:
     """`instruct` (rendered), `generation`, `rank` or `ranks`, `gpt_eval`, `response_4`: GPT-4's contextual ranking.
 
-    The released parser took every number after "rank:", so the stored list may hold more than a ranking. Where, without
-    the reference, it is no list of different responses, the candidates stay unranked and the record is counted;
-    responses that the ranking leaves out as duplicates stay unranked too.
+    The released parser took every number after "rank:", so the stored list may hold more than a ranking. Where neither
+    field, without the reference, is a list of different responses, the candidates stay unranked and the record is
+    counted; responses that the ranking leaves out as duplicates stay unranked too.
     """
     instruction, input = row.rendered("instruct")
     texts = row.texts("generation")
-    order = row.items("ranks" if "ranks" in row.values else "rank")
+    order = next((value for key in ("ranks", "rank") if isinstance(value := row.values.get(key), list)), [])
     ranked = _ranking(order, len(texts))
     if ranked is None:
         row.drop("rankings that are no list of different responses: candidates left unranked")

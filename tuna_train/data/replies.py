@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from tuna_eval.disk import appending, json_line, read_lines
 from tuna_eval.errors import DataError
+from tuna_eval.schema import JSON
 from tuna_train.data.diversity import Draw
 
 
@@ -46,6 +48,23 @@ class Reply:
     def draw(self) -> Draw:
         """Slot and trial."""
         return self.slot, self.trial
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the server withheld it, so that it is no response."""
+        return self.finish_reason in ("content_filter", "refusal")
+
+    @property
+    def record(self) -> dict[str, JSON]:
+        """What the provenance of its example says of it."""
+        record: dict[str, JSON] = {
+            "slot": self.slot,
+            "trial": self.trial,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "finish": self.finish_reason,
+        }
+        return record | ({"served_model": self.served_model} if self.served_model else {})
 
 
 _FIELDS = tuple(f.name for f in fields(Reply))  # asdict would copy each text, a few microseconds a reply
@@ -86,6 +105,25 @@ class ReplyLog:
         self.totals = Totals()
         self._waiting: dict[str, dict[Draw, Reply]] = {}
 
+    def count(self) -> Totals:
+        """What is in the file; no reply of it stays in memory.
+
+        Raises:
+            DataError: a line is no reply.
+        """
+        totals = Totals()
+        for reply in self._replies():
+            totals.enter(reply)
+        return totals
+
+    def first_draws(self, used: Collection[str]) -> Counter[str]:
+        """Number of slots that have their first draw, of each example whose id is not in `used`.
+
+        Raises:
+            DataError: a line is no reply.
+        """
+        return Counter(reply.id for reply in self._replies() if not reply.trial and reply.id not in used)
+
     def read(self, used: Collection[str] = ()) -> None:
         """Reads the file anew.
 
@@ -96,16 +134,19 @@ class ReplyLog:
             DataError: a line is no reply.
         """
         self.totals, self._waiting = Totals(), {}
-        for number, values in enumerate(read_lines(self.file, is_growing=True), 1):
-            values.pop("schema_version", None)
-            try:
-                reply = Reply(**values)
-            except TypeError as fault:
-                place = f"{self.file}:{number}"
-                raise DataError("not a reply", place=place, cure="mend or remove the line") from fault
+        for reply in self._replies():
             self.totals.enter(reply)
             if reply.id not in used:
                 self._waiting.setdefault(reply.id, {})[reply.draw] = reply
+
+    def _replies(self) -> Iterator[Reply]:
+        for number, values in enumerate(read_lines(self.file, is_growing=True), 1):
+            values.pop("schema_version", None)
+            try:
+                yield Reply(**values)
+            except TypeError as fault:
+                place = f"{self.file}:{number}"
+                raise DataError("not a reply", place=place, cure="mend or remove the line") from fault
 
     def take(self, id: str) -> dict[Draw, Reply]:
         """Hands over the replies of an example that earlier sessions have stored."""

@@ -23,13 +23,11 @@ from tuna_eval.store import digest, prompt_sha256
 from tuna_train.data.diversity import Choice, Draw, Policy, Similarities, similarity_of
 from tuna_train.data.ranked import Candidate, RankedExample
 from tuna_train.data.replies import Reply, ReplyLog, Totals
-from tuna_train.data.stage import StageOutput
+from tuna_train.data.stage import FAILED, StageOutput
 
 # Instructions in work at once. Between two calls the last replies are waited for, so more are faster; their texts are
 # held in memory, so fewer are smaller.
 WINDOW = 2048
-# How a reply ends that is no response: the server withheld it.
-WITHHELD = ("content_filter", "refusal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class DrawSettings:
         policy: what is drawn again.
 
     Raises:
-        ConfigError: a number of responses or trials below 1.
+        ConfigError: a number of responses or trials below 1, or a nucleus outside of (0, 1].
     """
 
     stage: str
@@ -70,6 +68,8 @@ class DrawSettings:
         ):
             if value < 1:
                 raise ConfigError(f"{value} {name}", place=option, cure="give 1 or more")
+        if not 0 < self.top_p <= 1:  # which NaN is not
+            raise ConfigError(f"a nucleus of {self.top_p:g}", place="--top-p", cure="give more than 0, at most 1")
 
     def identity(self, engine: Engine) -> dict[str, JSON]:
         """Everything that may change what is drawn."""
@@ -93,20 +93,25 @@ class _Drawing:
 
     def __init__(self, example: RankedExample, prompt: Prompt, replies: dict[Draw, Reply], problem: str = "") -> None:
         self.example, self.prompt, self.replies, self.problem = example, prompt, replies, problem
-        self.texts = {draw: reply.text for draw, reply in replies.items()}
-        self.new = sorted(replies)
+        self.texts = {draw: reply.text for draw, reply in replies.items() if not reply.is_withheld}
+        self.new = sorted(self.texts)
         self.known: dict[tuple[Draw, Draw], float] = {}
-        self.choice = Choice(())
+        self.choice, self.failure = Choice(()), ""
 
     def enter(self, reply: Reply) -> None:
         self.replies[reply.draw] = reply
-        self.texts[reply.draw] = reply.text
-        self.new.append(reply.draw)
+        if not reply.is_withheld:
+            self.texts[reply.draw] = reply.text
+            self.new.append(reply.draw)
+
+    def similarity(self, first: Draw, second: Draw) -> float:
+        """What a server withheld is similar to nothing: drawn again, it would be withheld again."""
+        return similarity_of(self.known)(first, second) if {first, second} <= self.texts.keys() else 0.0
 
     def decide(self, settings: DrawSettings) -> None:
         drawn = [sum(1 for slot, _ in self.replies if slot == wanted) for wanted in range(settings.responses)]
-        if not self.problem:
-            self.choice = settings.policy.decide(drawn, similarity_of(self.known))
+        is_hopeless = self.problem or self.failure
+        self.choice = Choice(()) if is_hopeless else settings.policy.decide(drawn, self.similarity)
 
 
 class Sampler:
@@ -152,19 +157,22 @@ class Sampler:
             TunaError: input, model or output are at fault. What was drawn is stored.
         """
         done = self.output.done(examples)
-        self.log.read(used=frozenset(done))
-        self.progress.begin(
-            self.settings.stage, done=len(done) * self.settings.responses, total=total * self.settings.responses
-        )
+        self.log.read(used=done.ids)
+        responses = self.settings.responses
+        self.progress.begin(self.settings.stage, done=len(done.ids) * responses, total=total * responses)
         try:
-            with self.output.appender() as append, self.log.appender() as keep:
+            with self.log.appender() as keep:
 
                 def keep_and_tell(reply: Reply) -> None:
                     keep(reply)
                     told(self.log.totals)
 
-                while self._window(islice(examples, self._size), append, keep_and_tell):
+                failed = iter(done.failed)
+                while self._window(islice(failed, self._size), self.output.replace, keep_and_tell):
                     pass
+                with self.output.appender() as append:
+                    while self._window(islice(examples, self._size), append, keep_and_tell):
+                        pass
         finally:
             self.progress.end()
 
@@ -218,19 +226,22 @@ class Sampler:
         params = self.settings.params(trial)
         for completion in self.engine.generate(prompts, params):
             drawing, draw = asked[completion.index]
+            if not trial:
+                self.progress.advance()
+            if completion.finish_reason == "error":  # not stored: the next run asks again
+                drawing.failure = completion.text
+                continue
             reply = _reply(drawing, draw, completion, seeds[completion.index], params.temperature)
             if self.settings.needs_logprobs:
                 _check_logprob(reply)
             keep(reply)
             drawing.enter(reply)
-            if not trial:
-                self.progress.advance()
 
     def _example(self, drawing: _Drawing) -> RankedExample:
         """The example with what is kept, and how it came about."""
         settings, example = self.settings, drawing.example
         kept = [drawing.replies[slot, trial] for slot, trial in enumerate(drawing.choice.kept) if trial is not None]
-        shown = [reply for reply in kept if reply.finish_reason not in WITHHELD]
+        shown = [reply for reply in kept if not reply.is_withheld]
         made: dict[str, JSON] = {
             "model": settings.model,
             "engine": self._engine_digest,
@@ -242,19 +253,21 @@ class Sampler:
             "similarity": self._signature,
             "generations": len(drawing.replies),
             "withheld": len(kept) - len(shown),
-            "candidates": [_candidate_record(reply) for reply in shown],
+            "candidates": [reply.record for reply in shown],
         }
         if highest := _highest(drawing):
             made["highest_similarity"] = round(highest, 6)
         if drawing.problem:
             made["skipped"] = drawing.problem
+        if drawing.failure:
+            made[FAILED] = drawing.failure
         candidates = tuple(Candidate(r.text, settings.model, r.tokens, r.logprob) for r in shown)
         provenance = {**example.provenance, settings.stage: made}
         return replace(example, candidates=candidates, provenance=provenance)
 
 
 def _check_logprob(reply: Reply) -> None:
-    if reply.finish_reason in WITHHELD or (reply.logprob is not None and reply.tokens is not None):
+    if reply.is_withheld or (reply.logprob is not None and reply.tokens is not None):
         return
     raise EngineError(
         f"the reply to example {reply.id!r} came without log-probability or number of tokens",
@@ -266,17 +279,6 @@ def _highest(drawing: _Drawing) -> float:
     """The highest similarity among what is kept."""
     kept = set(enumerate(drawing.choice.kept))
     return max((value for (a, b), value in drawing.known.items() if a in kept and b in kept), default=0.0)
-
-
-def _candidate_record(reply: Reply) -> JSON:
-    record: dict[str, JSON] = {
-        "slot": reply.slot,
-        "trial": reply.trial,
-        "temperature": reply.temperature,
-        "seed": reply.seed,
-        "finish": reply.finish_reason,
-    }
-    return record | ({"served_model": reply.served_model} if reply.served_model else {})
 
 
 def _reply(drawing: _Drawing, draw: Draw, completion: Completion, seed: int, temperature: float) -> Reply:

@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tuna_eval.disk import appending, drop_torn_line, locked, read_lines, replacing
+from tuna_eval.disk import appending, drop_torn_line, locked, parse_line, read_lines, replacing
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.provenance import environment
 from tuna_eval.schema import JSON, SCHEMA_VERSION
+from tuna_train.data.formats import read_examples
 from tuna_train.data.ranked import RankedExample, from_json, to_line
+
+# Key in the provenance of an example that a stage wrote without having all replies: why. The next run asks again.
+FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,63 @@ class Selection:
     def of(self, examples: Iterable[RankedExample]) -> Iterator[RankedExample]:
         """The examples that are meant, in the same order."""
         return islice(islice(examples, self.limit), self.shard - 1, None, self.shards)
+
+
+def distinct(examples: Iterable[RankedExample], place: str) -> Iterator[RankedExample]:
+    """The examples, as they come, if each has an id of its own and there is one at all.
+
+    Raises:
+        DataError: two have the same id, or there are none; `place` says where.
+    """
+    ids = set()
+    for total, example in enumerate(examples, 1):
+        ids.add(example.id)
+        if len(ids) < total:
+            cure = f"give each an id of its own: tuna-train data mix {place} --out NEW does"
+            raise DataError(f"two examples have the id {example.id!r}", place=place, cure=cure)
+        yield example
+    if not ids:
+        raise DataError("there are no examples", place=place, cure="check the file, --limit and --shard")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The examples of a file that are meant, read as often as they are needed.
+
+    Attributes:
+        file: of a format of `formats.FORMATS`.
+        format: its name, or "auto".
+        selection: which of them.
+    """
+
+    file: Path
+    format: str
+    selection: Selection
+
+    def read(self) -> Iterator[RankedExample]:
+        """They, in file order.
+
+        Raises:
+            DataError: the file is broken, two examples have the same id, or there are none.
+        """
+        return distinct(self.selection.of(read_examples(self.file, format=self.format)), str(self.file))
+
+    def count(self) -> int:
+        """Their number; raises what `read` does."""
+        return sum(1 for _ in self.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an output holds of its input.
+
+    Attributes:
+        ids: of the examples that are finished.
+        failed: the examples, as the input has them, that it holds without all replies; see `FAILED`.
+    """
+
+    ids: frozenset[str]
+    failed: tuple[RankedExample, ...] = ()
 
 
 class StageOutput:
@@ -111,13 +172,13 @@ class StageOutput:
             cure="choose another --out, or give the settings it was made with",
         )
 
-    def done(self, examples: Iterator[RankedExample]) -> list[str]:
-        """Takes off the examples that are in the output already; their ids.
+    def done(self, examples: Iterator[RankedExample]) -> Done:
+        """Takes off the examples that are in the output already.
 
         Raises:
             DataError: the output has others than the input at its beginning.
         """
-        ids = []
+        ids, failed = set(), []
         for number, values in enumerate(read_lines(self.file, is_growing=True), 1):
             written = from_json(values, f"{self.file}:{number}")
             example = next(examples, None)
@@ -129,8 +190,20 @@ class StageOutput:
                     place=f"{self.file}:{number}",
                     cure="give the input it was made from, or choose another --out",
                 )
-            ids.append(written.id)
-        return ids
+            made = written.provenance.get(str(self._identity.get("stage")))
+            if isinstance(made, dict) and FAILED in made:
+                failed.append(example)
+            else:
+                ids.add(written.id)
+        return Done(frozenset(ids), tuple(failed))
+
+    def replace(self, examples: Iterable[RankedExample]) -> None:
+        """Puts examples in the place of those with their ids; the old file stays until the new one is whole."""
+        made = {example.id: example for example in examples}
+        with self.file.open("rb") as stream, replacing(self.file) as write:
+            for number, line in enumerate(stream, 1):
+                example = made.get(parse_line(line, f"{self.file}:{number}")["id"])
+                write(line if example is None else to_line(example))
 
     @contextmanager
     def appender(self) -> Iterator[Callable[[Iterable[RankedExample]], None]]:

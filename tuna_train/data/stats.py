@@ -65,7 +65,7 @@ def _recorded_tokens(candidate: Candidate) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What agreement needs of an example: rank by digest of the candidate's text."""
+    """What agreement needs of an example: rank by digest of the candidate's text, of equal texts the best."""
 
     ranks: Mapping[bytes, int]
 
@@ -77,6 +77,7 @@ class DataStatistics:
     Attributes:
         unit: of the lengths.
         examples, ranked_examples: all, and those with two ranked candidates or more.
+        repeated_ids: examples whose id an earlier one has; agreement sees the last of them.
         candidates: all, ranked or not.
         length_sums, length_counts: by place in the ranking, best first; tied candidates share the mean of theirs.
         similarity_sum, pairs: of ROUGE-L F1 over the pairs of candidates of an example, and their number.
@@ -87,6 +88,7 @@ class DataStatistics:
     unit: LengthUnit
     examples: int = 0
     ranked_examples: int = 0
+    repeated_ids: int = 0
     candidates: int = 0
     length_sums: list[float] = field(default_factory=list)
     length_counts: list[int] = field(default_factory=list)
@@ -110,6 +112,7 @@ class DataStatistics:
         return {
             "examples": self.examples,
             "ranked_examples": self.ranked_examples,
+            "repeated_ids": self.repeated_ids,
             "candidates": self.candidates,
             "counts_by_rank": [*self.length_counts],
             "similarity": {
@@ -124,7 +127,7 @@ class DataStatistics:
 def measure(
     examples: Iterable[RankedExample], unit: LengthUnit, *, keep_rankings: bool = False, similarity: bool = True
 ) -> DataStatistics:
-    """Reads examples once; memory does not grow with their number unless rankings are kept.
+    """Reads examples once; of each its id is held in memory, and its ranking if rankings are kept.
 
     Args:
         examples: of one file.
@@ -137,8 +140,11 @@ def measure(
     """
     found = DataStatistics(unit)
     pairs: list[tuple[str, str]] = []
+    ids = set()
     for example in examples:
         found.examples += 1
+        ids.add(example.id)
+        found.repeated_ids = found.examples - len(ids)
         found.candidates += len(example.candidates)
         ranked = example.ranked
         found.ranked_examples += len(ranked) > 1
@@ -149,7 +155,8 @@ def measure(
             found.length_sums[place] += length
             found.length_counts[place] += 1
         if keep_rankings:
-            found.rankings[example.id] = Ranking({_digest(c.text): c.rank for c in ranked if c.rank is not None})
+            best_first = [(_digest(c.text), c.rank) for c in ranked if c.rank is not None]
+            found.rankings[example.id] = Ranking(dict(reversed(best_first)))
         if similarity:
             pairs += combinations([c.text for c in example.candidates], 2)
             if len(pairs) >= _PAIRS_AT_ONCE:

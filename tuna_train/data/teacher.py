@@ -89,17 +89,34 @@ def rerank(file: Path, betas: Sequence[float], *, rank_cut: bool = True) -> dict
 
     Raises:
         DataError: an example has candidates and none of them a log-probability; or the file is broken.
+        ConfigError: a file of this name is there and holds something else.
     """
     files = {}
     for beta in map(check_beta, betas):
         files[beta] = file.with_name(f"{file.stem}.beta-{beta:g}{file.suffix or '.jsonl'}")
-        write_ranked(
-            files[beta], (rank(_with_logprobs(each, file), beta, rank_cut=rank_cut) for each in read_ranked(file))
-        )
+        ranked = (rank(with_logprobs(each, file), beta, rank_cut=rank_cut) for each in read_ranked(file))
+        write_ranked(files[beta], _unlike_nothing_in(files[beta], ranked))
     return files
 
 
-def _with_logprobs(example: RankedExample, file: Path) -> RankedExample:
+def _unlike_nothing_in(file: Path, examples: Iterator[RankedExample]) -> Iterator[RankedExample]:
+    """The examples, if those that the file may hold already are the first of them; it has grown since."""
+    there = read_ranked(file) if file.exists() else iter(())
+    other = ConfigError("is there already and holds something else", place=str(file), cure="remove it, or rename it")
+    for example in examples:
+        if next(there, example) != example:
+            raise other
+        yield example
+    if next(there, None) is not None:
+        raise other
+
+
+def with_logprobs(example: RankedExample, file: Path) -> RankedExample:
+    """The example, if it can be ranked by likelihood or has no candidates.
+
+    Raises:
+        DataError: it has candidates and none of them a log-probability; `file` is where.
+    """
     if example.candidates and all(c.logprob is None or not c.tokens for c in example.candidates):
         problem = f"the candidates of example {example.id!r} have no log-probabilities"
         raise DataError(problem, place=str(file), cure="have a teacher score them: tuna-train data teacher --given")
@@ -186,8 +203,8 @@ class Scorer:
             TunaError: input, model or output are at fault. What was scored is stored.
         """
         done = self.output.done(examples)
-        self.log.read(used=frozenset(done))
-        self.progress.begin(STAGE, done=len(done), total=total)
+        self.log.read(used=done.ids)
+        self.progress.begin(STAGE, done=len(done.ids), total=total)
         try:
             with self.output.appender() as append, self.log.appender() as keep:
                 while window := list(islice(examples, WINDOW)):

@@ -103,6 +103,9 @@ def read_inputs(config: Training, source: LocalModel, progress: Progress) -> Inp
         cure = "rank them, or use tuna-train sft"
         raise DataError("no instruction has candidates of different ranks", place="data", cure=cure)
     held_out = encode_files(config.eval_data, encoder, "rank", progress) if config.eval_data else None
+    if held_out is not None and not held_out.examples:
+        cure = "rank them, or give each an original response"
+        raise DataError("no instruction has a response to measure", place="eval_data", cure=cure)
     return inputs_of(encoder, train, held_out)
 
 
@@ -132,7 +135,7 @@ def encode_files(
     limit: int | None = None,
     needs_original: bool = False,
 ) -> EncodedFiles:
-    """The examples of files, tokenised; the user is told how many they are and how many had to be cut.
+    """The examples of files, tokenised; the user is told how many they are, were left out, or had to be cut.
 
     Args:
         files: see `read_files`.
@@ -160,4 +163,6 @@ def encode_files(
     progress.end()
     cut = f", {encoded.cut} of them cut at {encoder.max_length} tokens" if encoded.cut else ""
     progress.note(f"{names}: {len(encoded)} instructions, {encoded.responses} responses{cut}")
+    if encoded.left_out:
+        progress.note(f"{names}: {encoded.left_out} more are left out: nothing of them is ranked, or to be imitated")
     return EncodedFiles(encoded, tuple(counts[number] for number in range(len(files))))

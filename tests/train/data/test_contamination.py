@@ -53,6 +53,17 @@ def test_short_prompts_are_found_as_a_whole_only() -> None:
     assert overlaps(known, "Yes or no?") is None  # three words are equal by chance
 
 
+def test_prompts_of_eight_words_or_more_are_found_within_a_text() -> None:
+    eight, seven = "Name three primary colours of the visible light.", "Name four primary colours of visible light."
+    known = index(eight, seven, n=13)
+    found = ("0", "name three primary colours of the visible light", 0)
+    assert overlaps(known, f"A question: {eight} Explain.") == found
+    assert overlaps(known, "Name three primary", "colours of the visible light in a sentence") == found
+    assert overlaps(known, "Name three primary colours of the invisible light.") is None
+    assert overlaps(known, f"A question: {seven} Explain.") is None
+    assert overlaps(known, seven) == ("1", "name four primary colours of visible light", 0)
+
+
 def test_every_script_has_words() -> None:
     known = index("東京タワーの高さは何メートルですか", "Какая планета самая большая в системе")
     assert overlaps(known, "質問：東京タワーの高さは？") == ("0", "東 京 タ ワ ー", 5)

@@ -163,10 +163,10 @@ def test_what_failed_on_the_way_is_asked_again_by_the_next_run(
     examples = planted(4)
     file = write(tmp_path, examples)
     with OpenAIServer(by_quality, for_prompts({"number 2.": Fault.status(400, message="no")})) as server:
-        assert rank(file, server.base_url) == 0
-        assert "1 have no reply (the journal says why): run the same command again" in " ".join(
-            capsys.readouterr().err.split()
-        )
+        assert rank(file, server.base_url) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert "1 have no reply (the journal says why): run the same command again" in told
+        assert "3 replies (1 more requests failed), " in told
         assert ranks(file)["e2"] == (None,) * 4
         server.faults = None
         assert rank(file, server.base_url) == 0
@@ -180,7 +180,7 @@ def test_stored_replies_are_read_anew_without_a_call(tmp_path: Path) -> None:
     with OpenAIServer(lambda prompt: "rank: [4, 0 = 1, 2, 3]") as server:
         assert rank(file, server.base_url, "--limit", "3") == 0
         assert set(ranks(file).values()) == {(0, 0, 2, 3)}
-        assert rank(file, server.base_url, "--reparse", "--parser", "legacy") == 0
+        assert rank(file, server.base_url, "--reparse", "--parser", "legacy") == 1  # e3 is open
         assert ranks(file) == {f"e{n}": (0, 1, 2, 3) for n in range(3)} | {"e3": (None,) * 4}
         assert report(file)["states"]["open"] == 1  # type: ignore[index]
         assert len(server.log) == 3
@@ -203,10 +203,11 @@ def test_a_changed_example_is_the_only_one_that_is_asked_again(tmp_path: Path) -
     with OpenAIServer(by_quality) as server:
         assert rank(file, server.base_url) == 0
         examples[1] = replace(examples[1], candidates=(Candidate("New, q13"), *examples[1].candidates[1:]))
-        write(tmp_path, [examples[3], examples[1], examples[0]])
+        changed = [examples[n] for n in (3, 1, 0, 2)]
+        write(tmp_path, changed)
         assert rank(file, server.base_url) == 0
         assert len(server.log) == 5
-    assert ranks(file) == by_planted_quality([examples[3], examples[1], examples[0]])
+    assert list(ranks(file).items()) == list(by_planted_quality(changed).items())
 
 
 def test_a_dry_run_sends_and_writes_nothing_and_the_cap_holds_over_sessions(
@@ -255,7 +256,7 @@ def test_a_proxy_ranking_model_ranks_too(tmp_path: Path) -> None:
     examples = [replace(planted(1)[0], candidates=tuple(map(Candidate, ("Paris", "the cat sat", "Paris", "seven"))))]
     file = write(tmp_path, [*examples, replace(planted(2)[1], instruction="word " * 400)])
     command = ["data", "rank", str(file), "--out", str(tmp_path / "out.jsonl"), "--ranker", f"prm:{prm}"]
-    assert main(command) == 0
+    assert main(command) == 1  # the second prompt is too long
     first, second = read_ranked(tmp_path / "out.jsonl")
     (direct,) = open_prm(prm).rank_all(examples)
     assert direct.scores is not None

@@ -251,12 +251,12 @@ def test_pairs_of_messages_and_equal_scores(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    '[{"instruction": "a", "output": "b"},\n {"instruction": "c", "output": 5}]': r":2: output is 5, not a text",
+    '[{"instruction": "a", "output": "b"},\n {"instruction": "c", "output": 5}]': r":2: record 2: output is 5, not",
     '{"instruction": "a", "output": "b"}\n{"instruction": "c"\n': r":2: not valid JSON",
     '[\n{"instruction": "a", "output": "b"},\n{"instruction": "a" "output"}]': r":3: not valid JSON",
     '[{"instruction": "a", "output": "b"}': r":1: a comma or \] expected",
     '[{"instruction": "a", "output": "b"}] x': r"text after the end",
-    '[{"instruction": "a", "output": "b"}, 7]': r":1: a JSON object expected, not 7",
+    '[{"instruction": "a", "output": "b"}, 7]': r":1: record 2: a JSON object expected, not 7",
     '{"question": "a", "answer": "b"}': r":1: no known format has the fields question, answer; known formats: ranked",
     '{"instruction": "plain", "output": ["a"], "score": [1]}': r":1: instruction is not an Alpaca prompt",
     f'{{"instruction": {json.dumps(ADD)}, "output": ["a", "b"], "score": [1]}}': r"score has 1 entries for 2 responses",
@@ -291,7 +291,7 @@ def test_an_array_is_read_piece_by_piece(tmp_path: Path) -> None:
     found = list(read_records(file))
     assert [record for _, record in found] == [*records, long, {"n": -1}]
     lines = file.read_text(encoding="utf-8").splitlines()
-    places = [int(place.rpartition(":")[2]) for place, _ in found]
+    places = [int(place.rsplit(":")[-2]) for place, _ in found]
     assert places == [n for n, line in enumerate(lines, 1) if line == "  {"]
 
 

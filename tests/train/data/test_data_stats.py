@@ -49,6 +49,18 @@ def test_tied_candidates_share_their_mean_length() -> None:
     assert measure([example("0", ("a b c", 0), ("a", 0), ("a b", 2))], WORDS).lengths_by_rank == [2.0, 2.0, 2.0]
 
 
+def test_of_equal_texts_the_best_rank_counts_for_agreement() -> None:
+    ours = measure([example("0", ("same", 0), ("other", 1), ("same", 2))], WORDS, keep_rankings=True)
+    theirs = measure([example("0", ("same", 0), ("other", 1))], WORDS, keep_rankings=True)
+    found = agreement(ours.rankings, theirs.rankings)
+    assert (found.kendall_tau, found.top1) == (1.0, 1.0)
+
+
+def test_repeated_ids_are_counted() -> None:
+    found = measure([example(id, ("a", 0)) for id in ("0", "1", "0", "0")], WORDS)
+    assert (found.repeated_ids, found.to_json()["repeated_ids"]) == (2, 2)
+
+
 def test_units_of_length() -> None:
     ranked = [example("0", ("Größe, don't 東京", 0), tokens=7)]
     assert measure(ranked, WORDS).lengths_by_rank == [5.0]  # größe don t 東 京

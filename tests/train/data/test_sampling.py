@@ -18,7 +18,7 @@ from tuna_eval.errors import ConfigError, DataError, EngineError
 from tuna_eval.llm.engine import SamplingParams
 from tuna_eval.llm.scripted_engine import Rule, ScriptedEngine
 from tuna_eval.schema import Completion, Prompt
-from tuna_train.data.diversity import Policy
+from tuna_train.data.diversity import Policy, PolicyName
 from tuna_train.data.drawn import count_drawn
 from tuna_train.data.ranked import RankedExample
 from tuna_train.data.sample import DrawSettings, Sampler, draw_seed
@@ -226,6 +226,19 @@ def test_what_a_server_withholds_is_no_candidate(tmp_path: Path) -> None:
         made: Any = example.provenance["sample"]
         assert len(made["candidates"]) == len(example.candidates)
         assert all(candidate.text for candidate in example.candidates)
+
+
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_what_a_server_withholds_is_similar_to_nothing(name: PolicyName, tmp_path: Path) -> None:
+    class Mute(Watched):
+        def generate(self, prompts: Sequence[Prompt], params: SamplingParams) -> Iterator[Completion]:
+            for each in super().generate(prompts, params):
+                yield replace(each, text="", finish_reason="refusal")
+
+    chosen = settings(policy=Policy(name))
+    draw(tmp_path / "out.jsonl", 5, Mute(), chosen)
+    counts = count_drawn(tmp_path / "out.jsonl", chosen)
+    assert (counts.withheld, counts.generations, counts.similar) == (20, 20, 0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.99])

@@ -24,7 +24,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tuna-eval report results/runs/demo --out results/runs/demo/report.html
 
 test: $(VENV)/.dev chromium tex
-	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 2
+	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 3
 	$(BIN)/pytest -m "model and not vllm"
 ifneq ($(VLLM),none)
 	$(BIN)/pytest -m vllm
@@ -57,7 +57,7 @@ tex:
 	} || { echo "install pdfLaTeX with booktabs, geometry, graphicx and lmodern (TeX Live or MiKTeX)"; exit 1; }
 
 test-fast: $(VENV)/.dev
-	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 2
+	$(BIN)/pytest -m "not model and not vllm and not browser and not tex" -n 3
 
 # 10,000 texts for each of LMentry's scorers, some ten minutes; the other targets try a share of them.
 fuzz: $(VENV)/.dev

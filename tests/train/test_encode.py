@@ -148,7 +148,7 @@ def test_what_is_left_out_is_told_once(tmp_path: Path, folder: Path) -> None:
     notes, file = Notes(), write_examples(tmp_path / "ranked.jsonl", 3)
     unranked = [RankedExample(f"u{n}", "x", candidates=(Candidate("a"), Candidate("b"))) for n in range(2)]
     write_ranked(file, [*read_ranked(file), *unranked])
-    assert len(encode_files([file], encoder_of(folder, "alpaca"), "pairs", notes)) == 3
+    assert len(encode_files([file], encoder_of(folder, "alpaca"), "pairs", notes).examples) == 3
     assert [line for line in notes.told if "2 more are left out: nothing of them is ranked" in line] == notes.told[1:]
 
 

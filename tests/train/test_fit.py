@@ -13,7 +13,7 @@ from silent import Silent
 from tiny_models import save_adapter, save_model
 from tuna_eval.errors import ConfigError, DataError, EngineError, StoreError
 from tuna_eval.llm.hf_engine import HFEngine
-from tuna_eval.llm.models import resolve_model
+from tuna_eval.llm.models import resolve_model, trained_format
 from tuna_eval.llm.prompts import choose_format, render
 from tuna_eval.schema import ContinuationRequest
 from tuna_train.config import RankConfig, SftConfig, Training, build_config
@@ -73,6 +73,21 @@ def test_the_checkpoint_is_an_ordinary_folder(ranked: Path, start: Path) -> None
     assert "tuna_packed" not in (ranked / "config.json").read_text()
     assert AutoConfig.from_pretrained(ranked).architectures == ["LlamaForCausalLM"]
     assert json.loads((ranked / "generation_config.json").read_text())["eos_token_id"] == 2
+
+
+def test_evaluation_takes_the_format_of_training_and_others_may_read_the_weights(ranked: Path, start: Path) -> None:
+    assert (start / "model" / "chat_template.jinja").exists() == (ranked / "chat_template.jinja").exists()
+    assert trained_format(str(ranked)) == "alpaca"
+    assert trained_format(str(start / "model")) is None
+    assert trained_format("demo") is None
+    modes = {file.stat().st_mode & 0o777 for file in ranked.iterdir() if file.suffix in (".safetensors", ".json")}
+    assert len(modes) == 1
+
+
+def test_a_training_of_warm_up_alone_is_told(start: Path, tmp_path: Path) -> None:
+    lines = train(start, tmp_path / "out", max_steps=1)
+    assert any("the only step is warm-up" in line for line in lines)
+    assert not any("warm-up" in line for line in train(start, tmp_path / "more", max_steps=3))
 
 
 def test_the_record_says_what_it_was_and_names_no_path(ranked: Path, start: Path) -> None:

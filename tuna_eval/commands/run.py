@@ -13,7 +13,7 @@ from tuna_eval.commands.data import bring_data, print_text
 from tuna_eval.console import ConsoleProgress, show_results
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.factory import API_OPTIONS, EngineOptions, choose_engine, open_engine
-from tuna_eval.llm.models import display_name
+from tuna_eval.llm.models import display_name, trained_format
 from tuna_eval.manifests import load_manifest
 from tuna_eval.metrics.bertscore import BertScorer
 from tuna_eval.run import FinishedRun, RunSettings, now, plan, run, scoring_facts
@@ -40,6 +40,14 @@ NOT_RECORDED = {
 }
 
 
+def prompt_format(options: argparse.Namespace, progress: ConsoleProgress) -> str:
+    """The format asked for; for "auto" that of the model's own training, where tuna-train has recorded one."""
+    trained = trained_format(options.model) if options.format == "auto" else None
+    if trained:
+        progress.note(f"format {trained}: as {display_name(options.model)} was trained")
+    return trained or str(options.format)
+
+
 def run_suites(options: argparse.Namespace, progress: ConsoleProgress) -> list[FinishedRun]:
     """Every suite asked for, one after the other, with one engine."""
     names = suite_names(options.suite)
@@ -56,7 +64,7 @@ def run_suites(options: argparse.Namespace, progress: ConsoleProgress) -> list[F
     settings = RunSettings(
         model=options.name or display_name(options.model),
         output=options.output,
-        format=options.format,
+        format=prompt_format(options, progress),
         truncation=options.truncation,
         max_new_tokens=options.max_new_tokens,
         given=_given(options),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.hf_memory import is_out_of_memory
+from tuna_eval.llm.models import require_language_model
 from tuna_eval.llm.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ def load_model(model: LocalModel, *, dtype: str, device: torch.device) -> Any:
     """The model in evaluation mode, its adapter in place, free of the checkpoint's own decoding settings.
 
     Raises:
+        ConfigError: it is no language model by its own account.
         EngineError: the weights cannot be read, do not fit in memory, or are not those of a language model.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+    require_language_model(model)
     auto = AutoModelForSeq2SeqLM if model.is_encoder_decoder else AutoModelForCausalLM
     several = device.type == "cuda" and torch.cuda.device_count() > 1
     placement = "auto" if several and device.index in (None, 0) else {"": device}

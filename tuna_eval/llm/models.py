@@ -72,6 +72,34 @@ def display_name(spec: str) -> str:
     return path.resolve().name if path.exists() else spec
 
 
+def trained_format(spec: str) -> str | None:
+    """The prompt format that tuna-train trained a model with, as the record in its folder says; None of other models.
+
+    Args:
+        spec: as for `resolve_model`; a checkpoint in mid-training has its record beside it.
+    """
+    folder = Path(spec).expanduser()
+    for file in (folder / "training.json", folder.parent / "run.json"):
+        if (folder / "config.json").is_file() and file.is_file():
+            found = read_json(file).get("format")
+            return found if isinstance(found, str) else None
+    return None
+
+
+def require_language_model(model: LocalModel) -> None:
+    """Refuses a model that gives scores instead of text, which loads as a language model with a random head.
+
+    Raises:
+        ConfigError: it is a sequence classifier, as proxy ranking models and reward models are.
+    """
+    kinds = model.config.get("architectures")
+    if isinstance(kinds, list) and any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        cure = "rank with it: tuna-train data rank --ranker prm:FOLDER"
+        raise ConfigError(
+            f"{model.name} is a ranking or reward model, which writes no text", place="--model", cure=cure
+        )
+
+
 def tokenizer_sha256(folder: Path) -> str:
     """Hash of a tokenizer's files and its chat template, by content."""
     names = {*TOKENIZER_FILES, "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}

@@ -11,7 +11,7 @@ from weakref import ReferenceType, ref
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.encoder import HFEncoder
 from tuna_eval.llm.engine import ChatRenderer, SamplingParams
-from tuna_eval.llm.models import LocalModel
+from tuna_eval.llm.models import LocalModel, require_language_model
 from tuna_eval.llm.vllm_loading import (
     cached_tokens,
     context_length,
@@ -248,6 +248,7 @@ class VllmEngine:
                 place=self.model.name,
                 cure="close it first, or use a process for each",
             )
+        require_language_model(self.model)
         self._llm = start_llm(self._arguments(), str(self.model.folder))
         VllmEngine._running = ref(self)
         return self._llm

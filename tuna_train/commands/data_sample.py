@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from tuna_eval.commands.data import print_text
-from tuna_eval.commands.run import engine_options
+from tuna_eval.commands.run import engine_options, prompt_format
 from tuna_eval.console import SECONDS_BETWEEN_LINES, ConsoleProgress
 from tuna_eval.errors import ConfigError
 from tuna_eval.llm.api_engine import ApiEngine
@@ -138,7 +138,7 @@ def _settings(options: argparse.Namespace, stage: str, policy: Policy, engine: E
     return DrawSettings(
         stage=stage,
         model=options.name or display_name(options.model),
-        format=choose_format(options.format, engine),
+        format=choose_format(prompt_format(options, ConsoleProgress()), engine),
         responses=options.n,
         temperature=options.temperature,
         top_p=options.top_p,
@@ -156,7 +156,7 @@ def _score(options: argparse.Namespace, ranking: dict[str, JSON], finish: Finish
     try:
         settings = teacher.ScoreSettings(
             model=options.name or display_name(options.model),
-            format=choose_format(options.format, engine),
+            format=choose_format(prompt_format(options, ConsoleProgress()), engine),
             eos=teacher.end_of_sequence(engine, options.eos),
         )
         output = StageOutput(options.out, {**settings.identity(engine), **ranking, "shard": options.shard})

@@ -83,7 +83,7 @@ def open_progress() -> Progress:
 
 def _lines(found: Nll) -> list[str]:
     names = [("all", found.all), *(("source " + (k or "unnamed"), v) for k, v in found.by_source.items())]
-    names += [(f"rank {k}", v) for k, v in sorted(found.by_rank.items())]
+    names += [(f"rank {k + 1}", v) for k, v in sorted(found.by_rank.items())]
     width = max(len(name) for name, _ in names)
     return [
         f"{name:<{width}}  {m.per_token:8.4f} nats per token  {m.per_response:10.2f} per response  "

@@ -55,6 +55,11 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             return
         keep_lines(self.file, state.global_step)
         _warn_of_sharding(args, more.get("model"), self.progress)
+        if state.max_steps <= args.warmup_steps:
+            steps = f"all {state.max_steps} steps are" if state.max_steps > 1 else "the only step is"
+            self.progress.note(
+                f"warning: {steps} warm-up, which begins at learning rate 0: set optimizer.warmup_steps=0"
+            )
         self.progress.begin("training", done=state.global_step, total=state.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,15 @@ def save_checkpoint(trainer: RankingTrainer, folder: Path, source: LocalModel, s
     with as_store_error(folder):
         model.save_pretrained(str(folder), state_dict=weights, **_peft_options(model))
         copy_tokenizer(source, folder)
+        _share(folder)
+
+
+def _share(folder: Path) -> None:
+    """Gives the weights the permissions of other new files; safetensors writes them for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o666 & ~mask)
 
 
 def copy_tokenizer(source: LocalModel, folder: Path) -> None:

@@ -172,6 +172,14 @@ def test_weights_without_a_language_model_head_are_refused(root: Path, tmp_path:
         replies(resolve_model(str(headless)))
 
 
+def test_a_reward_model_is_no_language_model(root: Path, tmp_path: Path) -> None:
+    scorer = copy(root / "base", tmp_path / "scorer")
+    config = json.loads((scorer / "config.json").read_text())
+    (scorer / "config.json").write_text(json.dumps({**config, "architectures": ["LlamaForSequenceClassification"]}))
+    with pytest.raises(ConfigError, match="scorer is a ranking or reward model, which writes no text"):
+        replies(resolve_model(str(scorer)))
+
+
 def test_the_hash_follows_every_byte_of_the_weights_and_nothing_else(root: Path, tmp_path: Path) -> None:
     plain, lora = resolve_model(str(root / "base")), resolve_model(str(root / "lora"))
     twin = copy(root / "base", tmp_path / "twin")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_prm import save_prm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tiny_models import save_model
+from tiny_prm import save_prm
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.judge.protocols import Ranker, Ranking
 from tuna_train.data.ranked import Candidate, RankedExample

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from ranked_files import WORDS, write_examples
-from tiny_prm import save_prm
 
 from documentation import ROOT, commands, filled
 from tiny_models import save_model
+from tiny_prm import save_prm
 from tuna_train.cli import main
 
 pytestmark = pytest.mark.model

@@ -120,6 +120,7 @@ def test_a_checkpoint_that_appears_is_seen_and_an_interrupt_ends_the_watch(place
     process = subprocess.Popen(
         command(*words(place)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
     try:
         target = place / "training/checkpoint-9"

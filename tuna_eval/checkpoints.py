@@ -39,6 +39,11 @@ class Checkpoint:
         return digest(own)[:16]
 
 
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a model's configuration itself."""
+    return any((folder / config).is_file() for config in _CONFIGS)
+
+
 def find_checkpoints(root: Path) -> list[Checkpoint]:
     """The folders directly below that hold a model's configuration, by the number in their names.
 
@@ -47,7 +52,7 @@ def find_checkpoints(root: Path) -> list[Checkpoint]:
     found = []
     for folder in root.iterdir() if root.is_dir() else ():
         try:
-            if folder.is_dir() and any((folder / config).is_file() for config in _CONFIGS):
+            if folder.is_dir() and is_model_folder(folder):
                 found.append(_look(folder))
         except FileNotFoundError:
             continue

@@ -28,7 +28,7 @@ from tuna_eval.disk import (
     read_lines,
     replacing,
 )
-from tuna_eval.errors import DataError, StoreError
+from tuna_eval.errors import ConfigError, DataError, StoreError
 from tuna_eval.schema import SCHEMA_VERSION, Interval, Prompt, RunRecord, Sample, Score, SuiteResult, Summary
 
 
@@ -129,6 +129,20 @@ class RunFolder:
                 place=str(self.record_file),
                 cure="read it with the version of Tuna that wrote it, or remove it: the samples are kept",
             ) from error
+
+
+def refuse_run_folder(out: Path) -> None:
+    """Keeps tables, figures and pages out of the folders of runs, whose own files they could replace.
+
+    Args:
+        out: the file that is to be written.
+
+    Raises:
+        ConfigError: it would lie in a run's folder, or in one of its judgings.
+    """
+    for folder in list(out.resolve().parents)[:3]:
+        if RunFolder(folder).record_file.is_file():
+            raise ConfigError("this is the folder of a run", place=f"--out {out}", cure="choose another place")
 
 
 def check_writable(root: Path) -> None:

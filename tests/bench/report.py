@@ -22,7 +22,7 @@ from tests.bench.record import record
 from tests.bench.report_page import page_figures
 from tests.bench.synthetic_runs import Scores, lmentry_breakdown, synthetic_pair, write_runs
 from tuna_eval.metrics.paired import compare_paired
-from tuna_eval.report.gate import GateOptions, suite_verdict
+from tuna_eval.report.gate import GateOptions, shared_level, suite_verdict
 from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, mean_difference
 from tuna_eval.tasks.lmentry.paired import lmentry_difference, read_counts
 
@@ -56,7 +56,7 @@ def false_alarms(nulls: int, resamples: int, seed: int) -> dict[str, float]:
     """Percent of the pairs of equal systems that a gate over both benchmarks stops, and each benchmark by itself."""
     rng = np.random.default_rng(seed)
     options = GateOptions(resamples=resamples)
-    shared = 1 - (1 - options.level) ** (1 / SUITES)  # as `gate` shares its level among the benchmarks
+    shared = shared_level(options.level, SUITES)
     stopped = {"gate": 0, "superni": 0, "lmentry": 0}
     for number in range(nulls):
         pair = synthetic_pair(rng)

@@ -44,7 +44,7 @@ def test_a_drop_beyond_chance_fails_and_says_where(results: Path) -> None:
     worse, good = models(results)
     result = here("gate", worse, "--baseline", good, "--flips", 24)
     assert result.returncode == 1
-    assert result.stdout.startswith("FAILED: worse against good")
+    assert result.stdout.startswith("FAILED: worse against good, passed 0 of 1 benchmarks\n")
     suite = report_of(worse, "--baseline", good, "--flips", 24)["suites"][0]
     records = [json.loads(next(model.glob("*/*/record.json")).read_text()) for model in (worse, good)]
     values = [record["results"]["metrics"]["rougeL"]["value"] for record in records]
@@ -55,6 +55,11 @@ def test_a_drop_beyond_chance_fails_and_says_where(results: Path) -> None:
     assert suite["unit"] == "task"
     assert suite["units"] == 12
     assert 0 < suite["detectable_drop"] < 20
+    assert [suite["candidate_run"].rpartition("/")[0], suite["baseline_run"].rpartition("/")[0]] == [
+        f"worse/{SUITE}",
+        f"good/{SUITE}",
+    ]
+    assert f"run {suite['candidate_run']}, baseline {suite['baseline_run']}\n" in result.stdout
     flips = suite["flips"]
     assert len({flip["task"] for flip in flips[:12]}) == 12  # one of each task before a second of any
     assert all(flip["candidate_output"] == "zebra" for flip in flips)
@@ -162,9 +167,11 @@ def test_other_benchmarks_other_samples_and_changed_scores_are_refused(results: 
         (["--max-drop", "superni"], "SUITE=POINTS"),
         (["--max-drop", "superni=-1"], "0 or more"),
         (["--max-drop", "lmentry=1"], "lmentry is not compared"),
+        (["--max-drop", "superni=1", "superni=2"], "superni has two drops"),
         (["--level", "0.7"], "--level 0.7"),
         (["--power", "1"], "--power 1"),
         (["--flips", "-1"], "--flips -1"),
+        (["--suite", "superni", "lmentry"], "no run of lmentry"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(results: Path, words: list[str], said: str) -> None:
@@ -204,6 +211,10 @@ def test_github_gets_commands_and_a_summary(results: Path, tmp_path: Path, monke
     assert lines[0] == "before"
     assert any(row.startswith(f"| {SUITE} | rougeL |") for row in lines)
     assert here("gate", good, "--baseline", good, "--format", "github").stdout.startswith("::notice ")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none/summary.md"))
+    without = here("gate", worse, "--baseline", good, "--format", "github")
+    assert (without.returncode, without.stdout) == (1, result.stdout)
+    assert "no summary of the job" in without.stderr
 
 
 def test_what_a_model_says_is_never_a_command_of_the_runner(results: Path, tmp_path: Path) -> None:
@@ -256,6 +267,14 @@ def test_vicuna_is_gated_on_the_judges_verdicts(tmp_path: Path) -> None:
         here("judge", places["long"], "--baseline", BASELINE, *judge)
         third = report_of(places["short"], "--baseline", places["long"])["suites"][0]
         same = report_of(places["long"], "--baseline", places["long"])["suites"][0]
+        other = tmp_path / "other" / BASELINE.name  # other answers under the same name
+        other.parent.mkdir()
+        other.write_text(BASELINE.read_text().replace(" the ", " a "))
+        shutil.copytree(places["short"], tmp_path / "copy")
+        here("judge", tmp_path / "copy", "--baseline", other, *judge)
+        renamed = here("gate", tmp_path / "copy", "--baseline", places["long"])
+        assert renamed.returncode == 2
+        assert "hash of the answers compared with" in last_line(renamed.stderr)
     records = [json.loads((place / "record.json").read_text()) for place in (places["short"], places["long"])]
     values = [record["results"]["metrics"]["win_rate"]["value"] for record in records]
     assert third["change"]["metric"] == "win_rate"

@@ -144,7 +144,7 @@ def test_human_scores(tmp_path: Path) -> None:
     systems = [("Tuna", 3.8, ["Tuna_p", "Alpaca"]), ("Tuna_p", 2.98, ["Alpaca"]), ("Alpaca", 2.131, [])]
     content = [{"system": name, "points": points, "better_than": beaten} for name, points, beaten in systems]
     file.write_text(json.dumps({"schema_version": 1, "systems": content}))
-    text = table(file, "--layout", "human")
+    text = table(file, "--layout", "human", "--baseline-row", "Alpaca")
     rows = rows_of(text)
     assert (rows["Tuna"], rows["Tuna\\_p"], rows["Alpaca"]) == (["3.80<sup>∗,†</sup>"], ["2.98<sup>∗</sup>"], ["2.13"])
     assert "better than Alpaca (p \\< 0.01)" in text
@@ -238,6 +238,8 @@ def test_mistakes_are_one_line(results: Path, tmp_path: Path) -> None:
     broken.write_text("{")
     strange = tmp_path / "strange.json"
     strange.write_text('{"lengths_by_rank": {"own": ["many"]}}')
+    human = tmp_path / "human.json"
+    human.write_text('{"systems": [{"system": "Tuna", "points": 3, "better_than": []}]}')
     cases: list[tuple[list[object], str]] = [
         (["table"], "name runs, or give --with-paper"),
         (["table", tmp_path / "none"], "no such folder; give results/runs/MODEL"),
@@ -251,13 +253,19 @@ def test_mistakes_are_one_line(results: Path, tmp_path: Path) -> None:
         (["table", run, "--standalone"], "add --format latex"),
         (["table", f"same={first}", f"same={second}"], "are called 'same'"),
         (["table", f"={run}"], "has no name or no path"),
-        (["table", run, "--out", run / "record.json" / "x"], "cannot be written"),
+        (["table", run, "--out", broken / "x"], "cannot be written"),
+        (["table", run, "--out", run / "record.json"], "the folder of a run"),
+        (["report", run, "--out", run / "judged/1/judging.json"], "the folder of a run"),
+        (["plot", run, "--figure", "trend", "--out", run / "x.svg"], "the folder of a run"),
         (["plot", run, "--figure", "trend", "--out", tmp_path / "x.jpg"], "end it in .pdf, .svg or .png"),
         (["plot", run, "--figure", "lambda", "--out", tmp_path / "x.pdf"], "has no place on the x axis"),
         (["plot", run, "--figure", "lambda", "--x", "1", "2", "--out", tmp_path / "x.pdf"], "2 places for 1 systems"),
         (["plot", run, "--figure", "radar", "--x", "1", "--out", tmp_path / "x.pdf"], "takes no --x"),
         (["plot", run, "--figure", "length-win", "--out", tmp_path / "x.pdf"], "no judged answers"),
         (["trend", f"a=5:{first}", f"b=5:{second}"], "a and b are both of step 5"),
+        (["trend", human], "Tuna is no run, and has no place in a series"),
+        (["plot", run, human, "--figure", "trend", "--out", tmp_path / "x.pdf"], "Tuna is no run"),
+        (["table", f"name={human}", "--layout", "human"], "names its systems itself"),
     ]
     for words, message in cases:
         result = here(*words)

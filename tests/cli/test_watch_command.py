@@ -86,6 +86,8 @@ def test_a_checkpoint_that_cannot_be_loaded_does_not_end_the_watch(place: Path) 
         (("--max-drop", "lmentry=1"), "lmentry is not compared"),
         (("--judge", "gpt-4"), "did not answer Vicuna QA"),
         (("--baseline", "mian"), "no run and no baseline"),
+        (("--limit", "3"), "--limit: 3, not 2"),
+        (("--max-new-tokens", "4"), "limit of a reply in tokens: 4, not 3"),
     ],
 )
 def test_a_wrong_option_is_told_before_anything_is_evaluated(place: Path, more: tuple[str, ...], said: str) -> None:
@@ -93,6 +95,18 @@ def test_a_wrong_option_is_told_before_anything_is_evaluated(place: Path, more: 
     assert result.returncode == 2
     assert said in last_line(result.stderr)
     assert verdicts(place) == []
+    assert not list(place.glob("results/runs/training*"))
+
+
+def test_a_watch_that_evaluates_nothing_does_not_pass(place: Path) -> None:
+    own = place / "training/checkpoint-5"
+    inside = here("watch", own, *words(place, "--once")[2:])
+    assert inside.returncode == 2
+    assert "this is a checkpoint itself" in last_line(inside.stderr)
+    (own / "model.safetensors").unlink()
+    unfinished = here(*words(place, "--once"))
+    assert unfinished.returncode == 2
+    assert "no whole checkpoint here to evaluate" in last_line(unfinished.stderr)
 
 
 @pytest.mark.model

@@ -53,7 +53,9 @@ def judged(win: int, lose: int, tie: int, *, judge: str = "gpt-4", unparsable: i
     metrics = metrics_of(Tally(asked, Counts(win, lose, tie), unparsable, 0, 0), None)
     judging: dict[str, JSON] = {
         "judge": judge,
+        "judge_sha256": changes.pop("judge_sha256", "cd" * 32),
         "baseline": changes.pop("baseline", "Alpaca"),
+        "baseline_sha256": changes.pop("baseline_sha256", "ef" * 32),
         "is_covered": unparsable <= 0.05 * asked,
     }
     result = SuiteResult(

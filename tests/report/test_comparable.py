@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from report_runs import covered, judged, record_of
+from report_runs import covered, frame_of, judged, record_of
 
+from tuna_eval.judging.judged_runs import judge_sha256
 from tuna_eval.report.comparable import Kind, are_runs_comparable, differences
+from tuna_eval.report.notes import incomparable
 from tuna_eval.schema import RunRecord
 
 RUN = record_of("superni_0shot")
@@ -72,13 +74,42 @@ def test_each_difference_is_told(other: RunRecord, kind: Kind, text: str) -> Non
     [
         (judged(50, 20, 10, judge="gpt-4o"), "judge: gpt-4, not gpt-4o"),
         (judged(50, 20, 10, baseline="PPO-sim"), "system compared with: Alpaca, not PPO-sim"),
+        (
+            judged(50, 20, 10, judge_sha256="a" * 64),
+            f"hash of the judge's model and prompts (gpt-4): cdcdcdcdcdcd, not {'a' * 12}",
+        ),
+        (
+            judged(50, 20, 10, baseline_sha256="a" * 64),
+            f"hash of the answers compared with (Alpaca): efefefefefef, not {'a' * 12}",
+        ),
         (record_of("vicuna_qa"), "judge: gpt-4, not none"),
-        (judged(50, 10, 10, unparsable=10), "questions with a verdict: 100.0%, not 87.5%"),
+        (judged(50, 10, 10, unparsable=10), "too few questions with a verdict: 87.5%, at least 95% are needed"),
     ],
 )
 def test_judges_are_compared(other: RunRecord, text: str) -> None:
     texts = [found.text for found in differences(judged(54, 22, 4), other)]
     assert texts == [text]
+
+
+def test_records_without_hashes_of_the_judging_are_compared_by_name() -> None:
+    old = judged(54, 22, 4, judge_sha256=None)
+    assert differences(judged(54, 22, 4), old) == ()
+
+
+def test_a_run_with_few_verdicts_is_told_so_once_and_not_of_itself_as_another() -> None:
+    few = judged(50, 10, 10, unparsable=10)
+    assert [found.text for found in differences(few, few)] == [
+        "too few questions with a verdict: 87.5%, at least 95% are needed"
+    ]
+    assert incomparable(frame_of(own=[few])) == []
+
+
+def test_the_address_of_a_judge_is_no_part_of_it() -> None:
+    engine = {"server": "localhost:8000/v1", "model": "gpt-4"}
+    identity = {"judge": "engine", "engine": engine, "prompts_sha256": "ab"}
+    moved = {**identity, "engine": {**engine, "server": "localhost:8001/v1"}}
+    other = {**identity, "prompts_sha256": "cd"}
+    assert judge_sha256(identity) == judge_sha256(moved) != judge_sha256(other)
 
 
 def test_another_wording_of_the_judge_is_another_metric() -> None:

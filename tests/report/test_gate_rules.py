@@ -7,7 +7,7 @@ import pytest
 
 from tuna_eval.errors import ConfigError
 from tuna_eval.metrics.paired import FloatArray
-from tuna_eval.report.gate import GateOptions, SuiteVerdict, suite_verdict, tolerances
+from tuna_eval.report.gate import GateOptions, SuiteVerdict, shared_level, suite_verdict, tolerances
 from tuna_eval.report.gate_formats import as_github, as_json, as_junit, as_markdown, as_text
 from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, mean_difference
 
@@ -75,6 +75,11 @@ def test_samples_are_the_units_where_there_are_no_tasks_to_speak_of() -> None:
 )
 def test_the_more_exact_name_wins(given: dict[str, float], expected: list[float]) -> None:
     assert list(tolerances(given, SUITES).values()) == expected
+
+
+def test_benchmarks_share_the_level() -> None:
+    assert shared_level(0.05, 1) == 0.05
+    assert 1 - (1 - shared_level(0.05, 3)) ** 3 == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("name", ["superni_1shot", "super", "vicuna_qa", ""])

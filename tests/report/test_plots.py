@@ -10,9 +10,9 @@ import pytest
 from report_runs import frame_of, judged, record_of
 
 from tuna_eval.errors import ConfigError, DataError
-from tuna_eval.report.figures import Panel, category_panels, metric_panels, places
+from tuna_eval.report.figures import Line, Panel, Point, category_panels, metric_panels, places
 from tuna_eval.report.frame import Frame, System
-from tuna_eval.report.plots import PALETTE, draw
+from tuna_eval.report.plots import PALETTE, Shape, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -148,6 +148,18 @@ def test_the_palette_is_okabe_and_itos() -> None:
         "#D55E00",
         "#CC79A7",
     }
+
+
+@pytest.mark.parametrize("shape", ["lines", "bars", "radar", "points"])
+def test_names_stand_in_the_legend_as_they_are(tmp_path: Path, shape: Shape) -> None:
+    names = ["_hidden", "$5 and $a_{", "模型"]
+    lines = tuple(Line(name, (Point(0, 0, 0, 0),)) for name in names)
+    missing = draw([Panel("$_{", "Win rate (%)", lines, ("$x^{",))], shape, "", tmp_path / "x.svg")
+    texts = ["".join(node.itertext()).strip() for node in ET.parse(tmp_path / "x.svg").getroot().iter(f"{SVG}text")]
+    assert [text for text in texts if text in names] == names
+    assert missing == "型模"
+    if shape != "radar":
+        assert {"0", "100"} <= set(texts)  # not hundredths around 0
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:

@@ -262,6 +262,17 @@ def test_runs_that_were_judged_against_each_other(reported_runs: list[Path], tmp
     assert [judging["counts"] for judging in index["runs"][1]["judgings"]] == [True, False]
 
 
+def test_sources_of_data_are_no_systems_and_blank_texts_no_column(reported_runs: list[Path], tmp_path: Path) -> None:
+    stats, out = tmp_path / "stats.json", tmp_path / "page.html"
+    costs = [{"item": "one", "usd": 3.0}, {"item": "two", "usd": 4.0, "model": "own"}]
+    for rows, texts in ((costs[:1], []), (costs, ["own"])):
+        stats.write_text(json.dumps({"cost": rows}))
+        assert main(["report", str(only(reported_runs[0], "vicuna_qa").path), str(stats), "--out", str(out)]) == 0
+        index = index_of(out)
+        assert index["systems"] == 1
+        assert [value["text"] for value in index["values"] if value["metric"] == "model"] == texts
+
+
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     human = tmp_path / "scores.json"
     human.write_text(json.dumps({"systems": [{"system": "a", "points": 1.0, "better_than": []}]}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,10 @@ from report_runs import judged, record_of, store
 
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.report.frame import System
+from tuna_eval.report.notes import note_on
 from tuna_eval.report.runs import complete_runs
 from tuna_eval.report.sources import Named, parse_word, read_frame
+from tuna_eval.schema import SuiteResult, Summary
 
 
 @pytest.mark.parametrize(
@@ -69,5 +71,14 @@ def test_newest_first(tmp_path: Path) -> None:
     for place in ("own", "own/vicuna_qa"):
         found = complete_runs(tmp_path / "runs" / place)
         assert [run.record.run_id for run in found] == ["3", "2", "1"]
+    (run,) = read_frame([str(tmp_path / "runs/own")]).runs.values()
+    assert note_on(run) == "the newest of 3 runs; judged by gpt-4 against Alpaca"
     with pytest.raises(DataError, match="the run is not complete"):
         complete_runs(tmp_path / "runs/own/vicuna_qa/9")
+
+
+def test_a_missing_lmentry_score_is_explained(tmp_path: Path) -> None:
+    results = asdict(SuiteResult("lmentry", {"lmentry_score": Summary(None, None, 41)}))
+    store(tmp_path, replace(record_of("lmentry"), results=results))
+    (run,) = read_frame([str(tmp_path / "runs/own")]).runs.values()
+    assert note_on(run) == "no LMentry score: robustness needs more examples a task"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import frame_of, judged, record_of
 
 from tuna_eval.report.frame import Frame, System, Value
-from tuna_eval.report.layouts import LAYOUTS, Column, Layout
+from tuna_eval.report.layouts import LAYOUTS, Column, Layout, layout_named
+from tuna_eval.report.sources import read_frame
 from tuna_eval.report.tables import Table, make_table
 from tuna_eval.report.writers.markdown import write_markdown
 from tuna_eval.report.writers.plain import write_csv, write_html
@@ -75,3 +78,15 @@ def test_long_form_carries_provenance() -> None:
     assert (line.system, line.value, line.n, line.judge, line.baseline) == ("own", 54, 80, "gpt-4", "Alpaca")
     assert line.coverage == "9 of 9 tasks, 80 of 80 examples"
     assert line.prompts_sha256 == "ab" * 32
+
+
+def test_small_costs_units_and_further_ranks_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "stats.json"
+    cost = {"item": "own", "usd": 0.004, "examples": 1500, "model": "m"}
+    file.write_text(json.dumps({"lengths_by_rank": {"own": [5, 4, 3, 2, 1.5]}, "cost": [cost]}))
+    frame = read_frame([str(file)])
+    paid = make_table(frame, layout_named("cost", frame))
+    assert [cell.text for cell in paid.rows[0].cells] == ["1.5K", "m", "<$0.01"]
+    assert write_csv(paid).splitlines()[0] == "section,Data,Num (thousands),Model,Price (US dollars),notes"
+    lengths = make_table(frame, layout_named("lengths", frame))
+    assert [cell.text for cell in lengths.rows[0].cells] == ["5.0", "4.0", "3.0", "2.0", "1.5"]

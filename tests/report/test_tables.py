@@ -131,14 +131,28 @@ def test_signs_of_significance() -> None:
     def human(name: str, *beaten: str) -> Value:
         return Value(System(name, "file"), "human", "points", 3.0, "points", better_than=beaten)
 
-    def signs(*values: Value, baseline: str = "") -> list[str]:
-        rows = make_table(Frame(values), LAYOUTS["human"], baseline=baseline).rows
+    def signs(*values: Value, baseline: str = "", with_paper: bool = False) -> list[str]:
+        rows = make_table(Frame(values), LAYOUTS["human"], baseline=baseline, with_paper=with_paper).rows[
+            -len(values) :
+        ]
         return ["".join(row.cells[0].marks) for row in rows]
 
     three = human("a", "b", "c"), human("b", "c"), human("c")
-    assert signs(*three) == ["∗†", "∗", ""]
+    assert signs(*three) == ["†", "", ""]
+    assert signs(*three, baseline="c") == ["∗†", "∗", ""]
     assert signs(*three, baseline="b") == ["∗†", "", ""]
     assert signs(human("a", "gone")) == [""]
+    assert signs(human("a", "Alpaca"), baseline="paper:Alpaca", with_paper=True) == [""]  # another Alpaca
+
+
+def test_the_best_of_some_is_not_said_to_beat_the_published() -> None:
+    values = [Value(System("a", "file"), "human", "points", 1.0, "points", better_than=("b",))]
+    values.append(Value(System("b", "file"), "human", "points", 0.5, "points"))
+    table = make_table(Frame(tuple(values)), LAYOUTS["human"], with_paper=True)
+    assert [note.text for note in table.notes if note.mark == "†"] == [
+        "better than all others of its section (p < 0.01)"
+    ]
+    assert row_of(table, "a").cells[0].marks == ("†",)
 
 
 def test_another_judge_and_lost_verdicts_are_noted() -> None:
@@ -147,7 +161,7 @@ def test_another_judge_and_lost_verdicts_are_noted() -> None:
     text = notes_of(table, row_of(table, "b").cells[3])
     assert "70 of 80 questions have a verdict, 10 unparsable" in text
     assert "judge: gpt-4o, not gpt-4" in text
-    assert "questions with a verdict: 87.5%, not 100.0%" in text
+    assert "too few questions with a verdict: 87.5%" in text
     assert notes_of(table, row_of(table, "a").cells[3]) == "judged by gpt-4 against Alpaca"
 
 

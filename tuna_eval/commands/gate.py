@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuna_eval.baselines import Baseline, baseline_folders, baseline_names, read_baseline, set_baseline
 from tuna_eval.commands.data import print_text
 from tuna_eval.disk import appending
-from tuna_eval.errors import ConfigError
+from tuna_eval.errors import ConfigError, StoreError
 from tuna_eval.report.gate import GateOptions, GateReport, check_gate_options, gate
 from tuna_eval.report.gate_formats import FORMATS, as_markdown
-from tuna_eval.report.gate_runs import pair_runs
-from tuna_eval.report.runs import StoredRun, complete_runs, newest_of_each_suite
+from tuna_eval.report.gate_runs import Wanted, pair_runs
+from tuna_eval.report.runs import StoredRun, complete_runs, newest_of_each_suite, unfinished_runs
 
 
 def gate_command(options: argparse.Namespace) -> int:
     """`tuna-eval gate`: 0 if the candidate passes, 1 if not."""
     chosen = gate_options(options)
-    report = gate(pair_runs(complete_runs(options.candidate), baseline_runs(options.baseline, options.results)), chosen)
+    candidates = complete_runs(options.candidate)
+    wanted = Wanted(options.suite, options.allow_missing, unfinished_runs(options.candidate))
+    report = gate(pair_runs(candidates, baseline_runs(options.baseline, options.results), wanted), chosen)
     print_text(FORMATS[options.format](report).rstrip("\n"))
     if options.format == "github":
         _summarise(report)
@@ -28,10 +31,13 @@ def gate_command(options: argparse.Namespace) -> int:
 
 
 def _summarise(report: GateReport) -> None:
-    """Adds the table to the summary of the job, where GitHub runs one."""
+    """Adds the table to the summary of the job, where GitHub runs one; the verdict stands without it."""
     if file := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with appending(Path(file)) as append:
-            append(as_markdown(report))
+        try:
+            with appending(Path(file)) as append:
+                append(as_markdown(report))
+        except StoreError as error:
+            sys.stderr.write(f"warning: no summary of the job: {error}\n")
 
 
 def gate_options(options: argparse.Namespace) -> GateOptions:
@@ -51,6 +57,8 @@ def _max_drop(words: Sequence[str]) -> Mapping[str, float]:
     found: dict[str, float] = {}
     for word in words:
         suite, _, points = word.partition("=")
+        if suite in found:
+            raise ConfigError(f"{suite} has two drops", place="--max-drop", cure="give one for each benchmark")
         try:
             found[suite] = float(points)
         except ValueError as error:

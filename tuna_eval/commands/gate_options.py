@@ -30,9 +30,13 @@ def _add_gate(command: argparse.ArgumentParser) -> None:
         "difference lies below zero; 2 where the runs do not compare."
     )
     command.set_defaults(command="commands.gate.gate_command")
-    candidate = "a run's folder, or a model's (results/runs/MODEL): all benchmarks that both have"
+    candidate = "a run's folder, or a model's (results/runs/MODEL): the newest run of each benchmark"
     command.add_argument("candidate", type=Path, metavar="CANDIDATE", help=candidate)
     _add_criterion(command)
+    suites = "benchmarks to compare (default: all that the baseline has)"
+    command.add_argument("--suite", nargs="+", default=[], metavar="SUITE", help=suites)
+    missing = "pass over benchmarks of the baseline that the candidate did not run"
+    command.add_argument("--allow-missing", action="store_true", help=missing)
     command.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="where baselines are (default: results)"
     )

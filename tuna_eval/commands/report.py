@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuna_eval.commands.data import print_text
 from tuna_eval.errors import ConfigError
-from tuna_eval.report.figures import category_panels, length_panel, metric_panels, places
+from tuna_eval.report.figures import Panel, category_panels, length_panel, metric_panels, places
 from tuna_eval.report.frame import Frame
 from tuna_eval.report.human.files import write_text
 from tuna_eval.report.layouts import layout_named
 from tuna_eval.report.notes import incomparable
-from tuna_eval.report.plots import check_output, draw
+from tuna_eval.report.plots import Shape, check_output, draw
 from tuna_eval.report.sources import read_frame
 from tuna_eval.report.tables import Table, make_table
 from tuna_eval.report.trend import Steps, training_steps, trend_json, trend_table
@@ -66,14 +67,14 @@ def plot_command(options: argparse.Namespace) -> int:
     if options.x and figure not in X_LABELS:
         raise ConfigError(f"--figure {figure} takes no --x", cure="leave it out, or write NAME=STEP:RUN for a trend")
     if figure == "length-win":
-        draw([length_panel(frame)], "points", "Mean length of an answer (characters)", options.out)
+        _draw([length_panel(frame)], "points", "Mean length of an answer (characters)", options.out)
     elif figure in ("categories", "radar"):
-        draw(category_panels(frame), "bars" if figure == "categories" else "radar", "", options.out)
+        _draw(category_panels(frame), "bars" if figure == "categories" else "radar", "", options.out)
     elif figure == "trend":
         _draw_trend(frame, training_steps(frame), options.out)
     else:
         panels = metric_panels(frame, places(frame, options.x), is_even=figure == "lambda")
-        draw(panels, "lines", X_LABELS[figure], options.out)
+        _draw(panels, "lines", X_LABELS[figure], options.out)
     return 0
 
 
@@ -93,6 +94,11 @@ def trend_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _draw(panels: Sequence[Panel], shape: Shape, x_label: str, out: Path) -> None:
+    if missing := draw(panels, shape, x_label, out):
+        sys.stderr.write(f"warning: the font has no {' '.join(missing)}: boxes may stand there\n")
+
+
 def _draw_trend(frame: Frame, steps: Steps, out: Path) -> None:
     label = "Order given" if steps.is_order else "Training step"
-    draw(metric_panels(frame, steps.places, is_even=False), "lines", label, out)
+    _draw(metric_panels(frame, steps.places, is_even=steps.is_order), "lines", label, out)

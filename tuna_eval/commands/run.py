@@ -20,6 +20,7 @@ from tuna_eval.run import FinishedRun, RunSettings, now, plan, run, scoring_fact
 from tuna_eval.schema import JSON, RunRecord, SuiteResult
 from tuna_eval.scoring import score_outputs
 from tuna_eval.store import RunFolder, check_writable
+from tuna_eval.tasks.base import Suite
 from tuna_eval.tasks.catalog import SUITES, SuiteOptions, check_options, open_suites, suite_names
 from tuna_eval.tasks.superni_format import MAX_SOURCE_TOKENS
 
@@ -48,10 +49,20 @@ def prompt_format(options: argparse.Namespace, progress: ConsoleProgress) -> str
     return trained or str(options.format)
 
 
+def wanted_suites(options: argparse.Namespace, progress: ConsoleProgress) -> list[Suite]:
+    """The suites asked for, their data fetched."""
+    names, suite_options = _asked_for(options)
+    bring_data(names, options, progress)
+    return open_suites(names, suite_options)
+
+
+def _asked_for(options: argparse.Namespace) -> tuple[list[str], SuiteOptions]:
+    return suite_names(options.suite), _suite_options(options, shots=tuple(dict.fromkeys(options.shots)))
+
+
 def run_suites(options: argparse.Namespace, progress: ConsoleProgress) -> list[FinishedRun]:
     """Every suite asked for, one after the other, with one engine."""
-    names = suite_names(options.suite)
-    suite_options = _suite_options(options, shots=tuple(dict.fromkeys(options.shots)))
+    names, suite_options = _asked_for(options)
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise ConfigError(f"--max-new-tokens {options.max_new_tokens} is too small", cure="give 1 or more")
     check_writable(options.output)

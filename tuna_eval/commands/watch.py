@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tuna_eval.baselines import record_sha256
-from tuna_eval.checkpoints import Checkpoint, find_checkpoints
+from tuna_eval.checkpoints import Checkpoint, find_checkpoints, is_model_folder
 from tuna_eval.commands.data import print_text
 from tuna_eval.commands.gate import baseline_runs, gate_options
 from tuna_eval.commands.judge import judge_run, questions_of
-from tuna_eval.commands.run import run_suites
+from tuna_eval.commands.run import run_suites, wanted_suites
 from tuna_eval.console import ConsoleProgress
 from tuna_eval.disk import appending, drop_torn_line, json_line, locked, read_lines
 from tuna_eval.errors import ConfigError, EngineError
@@ -21,7 +21,7 @@ from tuna_eval.judging.judged_runs import SUITE, judged_result, store_judged
 from tuna_eval.judging.reviews import read_answers
 from tuna_eval.report.gate import GateReport, gate, tolerances
 from tuna_eval.report.gate_formats import as_text
-from tuna_eval.report.gate_runs import check_before_judging, pair_runs
+from tuna_eval.report.gate_runs import Wanted, check_before_judging, check_before_running, pair_runs
 from tuna_eval.report.runs import StoredRun, complete_runs
 from tuna_eval.store import RunFolder, check_writable, digest, folder_name
 from tuna_eval.tasks.catalog import suite_names
@@ -47,6 +47,9 @@ def watch_command(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if not options.folder.is_dir():
         raise ConfigError("no such folder", place=str(options.folder), cure="name the folder that training saves into")
+    if is_model_folder(options.folder):
+        cure = "name the folder that it is in, or use tuna-eval run and tuna-eval gate"
+        raise ConfigError("this is a checkpoint itself", place=str(options.folder), cure=cure)
     if not options.poll > 0:
         raise ConfigError(f"--poll {options.poll:g} is no time to wait", cure="give seconds, more than 0")
     if options.dry_run:
@@ -75,6 +78,8 @@ class _Watch:
         if options.judge and SUITE not in suites:
             raise ConfigError("the baseline did not answer Vicuna QA", place="--judge", cure="run vicuna_qa for it")
         check_writable(options.output)
+        for suite in wanted_suites(options, progress):
+            check_before_running(suite, options.max_new_tokens, baseline)
         self.place: Path = options.output / "watch" / folder_name(self.model)
         self.settings = digest(
             [{k: str(v) for k, v in vars(options).items() if k not in ("folder", "once", "poll", "output", "command")}]
@@ -143,7 +148,7 @@ class _Watch:
                 if own.record.suite == SUITE:
                     self._judge(RunFolder(own.folder), options)
         runs = [run for own in finished for run in complete_runs(own.folder)]
-        return gate(pair_runs(runs, self.baseline), self.gate_options)
+        return gate(pair_runs(runs, self.baseline, Wanted(allow_missing=True)), self.gate_options)
 
     def _judge(self, folder: RunFolder, options: argparse.Namespace) -> None:
         """Has the answers compared with the baseline's own."""
@@ -156,11 +161,18 @@ class _Watch:
             store_judged(folder, judged_result(judged, answers.name))
 
     def _end(self, found: Sequence[Checkpoint]) -> int:
-        """What the checkpoints that are there come to: 2 if one could not be evaluated, else 1 if one has failed."""
+        """What the checkpoints that are there come to: 2 if one could not be evaluated, else 1 if one has failed.
+
+        Raises:
+            ConfigError: none of them was evaluated.
+        """
         keys = {(each.name, each.stamp) for each in found}
         for each in found:
             if each.missing:
                 self.progress.note(f"{each.name} is left out: {each.missing}")
+        if not keys & (self.passed.keys() | self.broken.keys()):
+            cure = "name the folder that training saves into, or wait without --once"
+            raise ConfigError("no whole checkpoint here to evaluate", place=str(self.options.folder), cure=cure)
         failed = sorted(name for name, stamp in keys if self.passed.get((name, stamp)) is False)
         broken = sorted(name for name, stamp in keys if (name, stamp) in self.broken)
         passed = len(keys & self.passed.keys()) - len(failed)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from tuna_eval.errors import DataError
 from tuna_eval.judge.bias import flip_rate
 from tuna_eval.judge.protocols import BOTH_ORDERS, Judgment, Question, VerdictRules
 from tuna_eval.judge.summary import metrics_of
 from tuna_eval.judge.verdicts import MIN_COVERAGE, Tally, tally, tally_by_category, verdicts
+from tuna_eval.judging.folder import JudgingFolder
 from tuna_eval.judging.judging import Judged
 from tuna_eval.schema import JSON, SuiteResult
-from tuna_eval.store import RunFolder
+from tuna_eval.store import RunFolder, digest
 from tuna_eval.tasks.vicuna import VicunaQA
 
 SUITE = VicunaQA.name
@@ -25,17 +27,29 @@ def judged_result(judged: Judged, baseline: str) -> SuiteResult:
         judged: the judging.
         baseline: what tables call the system that it was compared with.
     """
-    report = judged.report
+    report, folder = judged.report, JudgingFolder(judged.folder)
     flips = report.bias.flips.flip_rate if report.bias.flips else None
     judging: dict[str, JSON] = {
         "judging_id": judged.folder.name,
         "judge": judged.judge,
+        "judge_sha256": judge_sha256(folder.read_record()["identity"]),
         "baseline": baseline,
+        "baseline_sha256": digest(folder.baseline_answers()),
         "net_points": report.significance.points,
         "p_value": report.significance.p_value,
         "is_covered": (report.tally.coverage or 0.0) >= MIN_COVERAGE,
     }
     return _result(report.tally, report.categories, flips, judged.signature, judging)
+
+
+def judge_sha256(identity: Mapping[str, Any]) -> str:
+    """Hash of a judge: its model, prompts and parameters, wherever its server stands.
+
+    Args:
+        identity: the judge's fingerprint, as its judging's record has it.
+    """
+    engine = {key: value for key, value in dict(identity.get("engine", {})).items() if key != "server"}
+    return digest({**identity, "engine": engine})
 
 
 def reviewed_result(judgments: Sequence[Judgment], questions: Sequence[Question], rules: VerdictRules) -> SuiteResult:

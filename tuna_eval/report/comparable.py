@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuna_eval.judge.verdicts import MIN_COVERAGE
 from tuna_eval.metrics.signature import are_comparable, comparable_part
 from tuna_eval.schema import RunRecord
 
-Kind = Literal["suite", "version", "data", "prompts", "decoding", "metric", "judge", "coverage"]
+Kind = Literal["suite", "version", "data", "prompts", "decoding", "metric", "judge", "coverage", "verdicts"]
 
 # The signature of a metric that no judge has filled.
 _UNJUDGED = "not judged"
@@ -22,7 +23,7 @@ class Difference:
     Attributes:
         kind: what it is about; "metric" and "judge" name it in `subject`.
         subject: what differs, in words ("prompt format", "signature of rougeL").
-        first, second: what it is in the first and in the second run.
+        first, second: what it is in the first and in the second run; `second` "" where it is about one run alone.
     """
 
     kind: Kind
@@ -33,7 +34,7 @@ class Difference:
     @property
     def text(self) -> str:
         """In one line: "prompt format: alpaca, not chat"."""
-        return f"{self.subject}: {self.first}, not {self.second}"
+        return f"{self.subject}: {self.first}" + (f", not {self.second}" if self.second else "")
 
 
 def differences(first: RunRecord, second: RunRecord) -> tuple[Difference, ...]:
@@ -55,6 +56,7 @@ def differences(first: RunRecord, second: RunRecord) -> tuple[Difference, ...]:
         *_metrics(first, second),
         *_judges(first, second),
         *_coverage(first, second),
+        *_too_few_verdicts(first, second),
     ]
     return tuple(found)
 
@@ -156,25 +158,38 @@ def _metrics(first: RunRecord, second: RunRecord) -> list[Difference]:
 
 
 def _judges(first: RunRecord, second: RunRecord) -> list[Difference]:
-    """Another judge or another baseline; a judged run does not compare with one that is not."""
+    """Another judge or another baseline; a judged run does not compare with one that is not.
+
+    Names are what tables show; where both runs have the hashes, these decide whether equal names mean the same.
+    """
     own, other = judging_of(first), judging_of(second)
     if not own and not other:
         return []
     if not own or not other:
         return _unequal("judge", "judge", own.get("judge", "none"), other.get("judge", "none"))
-    return [
-        *_unequal("judge", "judge", own.get("judge"), other.get("judge")),
-        *_unequal("judge", "system compared with", own.get("baseline"), other.get("baseline")),
-    ]
+    found: list[Difference] = []
+    for key, subject, behind in (
+        ("judge", "judge", "hash of the judge's model and prompts"),
+        ("baseline", "system compared with", "hash of the answers compared with"),
+    ):
+        named = _unequal("judge", subject, own.get(key), other.get(key))
+        hashes = [judging.get(f"{key}_sha256") for judging in (own, other)]
+        if not named and None not in hashes and hashes[0] != hashes[1]:
+            named = [Difference("judge", f"{behind} ({own.get(key)})", *(_short(each) for each in hashes))]
+        found += named
+    return found
 
 
 def _coverage(first: RunRecord, second: RunRecord) -> list[Difference]:
-    """Other tasks or examples, or so few verdicts that the score says little."""
-    texts = [describe_coverage(record) for record in (first, second)]
-    found = _unequal("coverage", "coverage", *texts)
-    if not all(judging_of(record).get("is_covered", True) for record in (first, second)):
-        found.append(Difference("coverage", "questions with a verdict", _verdicts(first), _verdicts(second)))
-    return found
+    """Other tasks or examples."""
+    return _unequal("coverage", "coverage", *(describe_coverage(record) for record in (first, second)))
+
+
+def _too_few_verdicts(first: RunRecord, second: RunRecord) -> list[Difference]:
+    """So few verdicts that a score says little, told once where both are alike; no comparison mends it."""
+    few = [record for record in (first, second) if not judging_of(record).get("is_covered", True)]
+    texts = dict.fromkeys(f"{_verdicts(record)}, at least {100 * MIN_COVERAGE:g}% are needed" for record in few)
+    return [Difference("verdicts", "too few questions with a verdict", text, "") for text in texts]
 
 
 def _verdicts(record: RunRecord) -> str:

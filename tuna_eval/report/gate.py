@@ -10,7 +10,7 @@ import numpy as np
 from tuna_eval.errors import ConfigError
 from tuna_eval.metrics.paired import RESAMPLES, Comparison, compare_paired, drop_p_values, holm
 from tuna_eval.report.gate_flips import Flip, worst_flips
-from tuna_eval.report.gate_runs import Pairing, RunPair
+from tuna_eval.report.gate_runs import Pairing, RunPair, names_suite
 from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, paired_scores
 from tuna_eval.schema import Interval
 
@@ -96,6 +96,7 @@ class SuiteVerdict:
         tasks: the least likely drops first.
         fallen: tasks whose drop is significant at `level` after Holm's correction; they decide nothing.
         flips: the samples whose score fell furthest.
+        candidate_run, baseline_run: which runs they are, as MODEL/SUITE/ID; "" for scores without runs.
     """
 
     suite: str
@@ -112,6 +113,8 @@ class SuiteVerdict:
     tasks: tuple[TaskChange, ...]
     fallen: tuple[str, ...]
     flips: tuple[Flip, ...]
+    candidate_run: str = ""
+    baseline_run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +154,7 @@ def gate(pairing: Pairing, options: GateOptions) -> GateReport:
     check_gate_options(options)
     suites = [pair.candidate.record.suite for pair in pairing.pairs]
     allowed = tolerances(options.max_drop, suites)
-    # Sidak: independent benchmarks together raise a false alarm with probability `level`, dependent ones less often.
-    level = options.level if len(suites) == 1 else 1 - (1 - options.level) ** (1 / len(suites))
+    level = shared_level(options.level, len(suites))
     verdicts = []
     for pair, suite in zip(pairing.pairs, suites, strict=True):
         scores = paired_scores(pair)
@@ -168,6 +170,12 @@ def gate(pairing: Pairing, options: GateOptions) -> GateReport:
         suites=tuple(verdicts),
         left_out=pairing.left_out,
     )
+
+
+def shared_level(level: float, suites: int) -> float:
+    """The level of each of several benchmarks (Sidak): independent ones together raise a false alarm with probability
+    `level`, dependent ones less often."""
+    return level if suites == 1 else 1 - (1 - level) ** (1 / suites)
 
 
 def check_gate_options(options: GateOptions) -> None:
@@ -194,16 +202,12 @@ def tolerances(max_drop: Mapping[str, float], suites: Sequence[str]) -> dict[str
         ConfigError: a drop is given for a benchmark that is not compared.
     """
     for name in max_drop:
-        if not any(_names(name, suite) for suite in suites):
+        if not any(names_suite(name, suite) for suite in suites):
             cure = f"name one of {', '.join(suites)}, or give it to both"
             raise ConfigError(f"{name} is not compared", place="--max-drop", cure=cure)
     # The longer name is the more exact one: superni_2shot before superni.
     ranked = sorted(max_drop, key=len, reverse=True)
-    return {suite: next((max_drop[name] for name in ranked if _names(name, suite)), 0.0) for suite in suites}
-
-
-def _names(name: str, suite: str) -> bool:
-    return name == suite or (suite.startswith(f"{name}_") and suite.endswith("shot"))
+    return {suite: next((max_drop[name] for name in ranked if names_suite(name, suite)), 0.0) for suite in suites}
 
 
 def suite_verdict(
@@ -241,6 +245,8 @@ def suite_verdict(
         tasks=tasks,
         fallen=tuple(task.task for task in tasks if task.p_holm <= level),
         flips=worst_flips(pair, scores.tasks, options.flips) if pair else (),
+        candidate_run=pair.candidate.name if pair else "",
+        baseline_run=pair.baseline.name if pair else "",
     )
 
 

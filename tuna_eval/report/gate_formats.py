@@ -18,7 +18,7 @@ _SHOWN_TASKS = 10
 
 def as_text(report: GateReport) -> str:
     """Verdict, numbers and reasons, for a person at a terminal; no line begins with what a model said."""
-    lines = [f"{_word(report.passed)}: {report.candidate} against {report.baseline}"]
+    lines = [f"{_word(report.passed)}: {report.candidate} against {report.baseline}, {_count(report)}"]
     for verdict in report.suites:
         lines += ["", *_suite_lines(verdict)]
     lines += ["", *(f"{suite}: not compared, {reason}" for suite, reason in report.left_out.items())]
@@ -29,12 +29,18 @@ def as_text(report: GateReport) -> str:
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
+def _count(report: GateReport) -> str:
+    passed = sum(verdict.passed for verdict in report.suites)
+    return f"passed {passed} of {len(report.suites) + len(report.left_out)} benchmarks"
+
+
 def _word(passed: bool) -> str:
     return "passed" if passed else "FAILED"
 
 
 def _suite_lines(verdict: SuiteVerdict) -> list[str]:
     lines = [f"{verdict.suite}: {_word(verdict.passed)}, {verdict.reason}"]
+    lines += [f"  {describe_runs(verdict)}"] if verdict.candidate_run else []
     lines += [f"  {describe_change(change)}" for change in (verdict.change, *verdict.others)]
     lines.append(f"  {describe_power(verdict)}")
     fallen = [task for task in verdict.tasks if task.task in verdict.fallen]
@@ -57,6 +63,11 @@ def _said(flip: Flip) -> list[tuple[str, str]]:
 
 def _short(text: str) -> str:
     return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", ensure_ascii=not text.isprintable())
+
+
+def describe_runs(verdict: SuiteVerdict) -> str:
+    """Which runs were compared: "run a/superni_0shot/01ab, baseline b/superni_0shot/23cd"."""
+    return f"run {verdict.candidate_run}, baseline {verdict.baseline_run}"
 
 
 def describe_change(change: MetricChange) -> str:
@@ -153,7 +164,7 @@ def _property(text: str) -> str:
 def as_markdown(report: GateReport) -> str:
     """A heading and a table of the benchmarks, for a job's summary."""
     rows = [
-        f"## {_word(report.passed)}: {_cell(report.candidate)} against {_cell(report.baseline)}",
+        f"## {_word(report.passed)}: {_cell(report.candidate)} against {_cell(report.baseline)}, {_count(report)}",
         "",
         "| benchmark | metric | baseline | candidate | difference | interval | p | detectable drop | verdict |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
@@ -167,6 +178,7 @@ def as_markdown(report: GateReport) -> str:
         rows.append(f"| {verdict.suite} | {change.metric} | {values} | {detectable} | {verdict.reason} |")
     for suite, reason in report.left_out.items():
         rows.append(f"| {suite} | – | – | – | – | – | – | – | not compared: {reason} |")
+    rows += ["", *(f"- {_cell(f'{own.suite}: {describe_runs(own)}')}" for own in report.suites if own.candidate_run)]
     fallen = [(verdict, task) for verdict in report.suites for task in verdict.tasks if task.task in verdict.fallen]
     if fallen:
         rows += ["", "Tasks that fell (Holm-corrected):", ""]

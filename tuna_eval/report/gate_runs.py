@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.judging.folder import JudgingFolder
 from tuna_eval.judging.reviews import read_answers
-from tuna_eval.report.comparable import Difference, differences, judging_of
-from tuna_eval.report.runs import StoredRun
+from tuna_eval.report.comparable import Difference, Kind, differences, judging_of
+from tuna_eval.report.runs import StoredRun, newest_of_each_suite
+from tuna_eval.tasks.base import Suite
 from tuna_eval.tasks.vicuna import VicunaQA
 
 
@@ -41,14 +42,48 @@ class Pairing:
     left_out: Mapping[str, str]
 
 
-def pair_runs(candidates: Sequence[StoredRun], baselines: Sequence[StoredRun]) -> Pairing:
-    """Finds for each benchmark that both have a pair of runs that compare, the newest first.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What has to be compared.
+
+    Attributes:
+        suites: names of benchmarks ("superni" is every number of shots); none for all that the baseline has.
+        allow_missing: whether a benchmark of the baseline may lack a run of the candidate.
+        unfinished: runs of the candidate that were begun and are not complete.
+    """
+
+    suites: Sequence[str] = ()
+    allow_missing: bool = False
+    unfinished: Sequence[StoredRun] = field(default_factory=tuple)
+
+    def has(self, run: StoredRun) -> bool:
+        """Whether a run is of a benchmark that has to be compared."""
+        return not self.suites or any(names_suite(name, run.record.suite) for name in self.suites)
+
+
+def names_suite(name: str, suite: str) -> bool:
+    """Whether a name that a user gives means a benchmark: its own, or "superni" for any number of shots."""
+    return name == suite or (suite.startswith(f"{name}_") and suite.endswith("shot"))
+
+
+def pair_runs(candidates: Sequence[StoredRun], baselines: Sequence[StoredRun], wanted: Wanted = Wanted()) -> Pairing:
+    """Pairs the candidate's newest run of each benchmark with the newest of the baseline's that compares.
+
+    Args:
+        candidates, baselines: complete runs, the newest first.
+        wanted: of which benchmarks.
 
     Raises:
-        ConfigError: no benchmark is in both, or none can be compared.
-        DataError: the runs of a benchmark do not compare; the message says in what they differ.
+        ConfigError: no benchmark is in both, none can be compared, or the candidate lacks one.
+        DataError: the runs of a benchmark do not compare (the message says in what they differ), or a newer run of the
+            candidate is not complete.
     """
-    own, other = _by_suite(candidates), _by_suite(baselines)
+    newest = {run.record.suite: run for run in newest_of_each_suite(filter(wanted.has, candidates))}
+    own = {suite: [run] for suite, run in newest.items()}
+    other = _by_suite(list(filter(wanted.has, baselines)))
+    _check_names(wanted.suites, other)
+    _check_finished(newest, filter(wanted.has, wanted.unfinished))
+    _check_missing(own.keys(), other.keys(), wanted)
     left_out = {suite: "no run of the baseline" for suite in own if suite not in other}
     left_out |= {suite: "no run of the candidate" for suite in other if suite not in own}
     pairs = []
@@ -62,6 +97,35 @@ def pair_runs(candidates: Sequence[StoredRun], baselines: Sequence[StoredRun]) -
         reasons = "; ".join(f"{suite}: {reason}" for suite, reason in sorted(left_out.items()))
         raise ConfigError(f"nothing to compare ({reasons})", cure="run or judge the same benchmarks for both")
     return Pairing(tuple(pairs), dict(sorted(left_out.items())))
+
+
+def _check_names(names: Sequence[str], suites: Iterable[str]) -> None:
+    for name in names:
+        if not any(names_suite(name, suite) for suite in suites):
+            raise ConfigError(f"the baseline has no run of {name}", place="--suite", cure="name another, or run it")
+
+
+def _check_finished(newest: Mapping[str, StoredRun], unfinished: Iterable[StoredRun]) -> None:
+    """Refuses an older run where a newer one of the candidate was begun and did not end."""
+    for run in unfinished:
+        complete = newest.get(run.record.suite)
+        if complete is None or run.record.started > complete.record.started:
+            older = f"; give {complete.folder.path} to gate the older run" if complete else ""
+            raise DataError(
+                f"the candidate's newest run of {run.record.suite} is not complete",
+                place=str(run.folder.path),
+                cure=f"run the same command again to finish it{older}",
+            )
+
+
+def _check_missing(own: Set[str], other: Set[str], wanted: Wanted) -> None:
+    """A benchmark that was not run has not passed."""
+    missing, both = sorted(other - own), sorted(own & other)
+    if missing and both and not wanted.allow_missing:
+        raise ConfigError(
+            f"the baseline has {', '.join(missing)}, of which the candidate has no run",
+            cure=f"run it, or gate without it: --suite {' '.join(both)}, or --allow-missing",
+        )
 
 
 def _by_suite(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
@@ -92,7 +156,43 @@ def _pair(candidates: Sequence[StoredRun], baselines: Sequence[StoredRun]) -> Ru
 def _refusal(candidate: StoredRun, baseline: StoredRun, found: Sequence[Difference]) -> DataError:
     texts = "; ".join(difference.text for difference in found)
     cure = f"run both alike, or give one with the settings of {baseline.folder.path}"
+    if all(difference.kind == "verdicts" for difference in found):
+        cure = "judge again (tuna-eval judge), with a parser or a judge whose replies can be read"
     return DataError(f"the runs do not compare: {texts}", place=str(candidate.folder.path), cure=cure)
+
+
+def check_before_running(suite: Suite, max_new_tokens: int | None, baselines: Sequence[StoredRun]) -> None:
+    """Refuses settings under which a run would not compare with any of the baseline's, before a model is asked.
+
+    Args:
+        suite: as it would be run.
+        max_new_tokens: overrides the suite's limit of the reply.
+        baselines: of any benchmark.
+
+    Raises:
+        DataError: all of the benchmark's runs have other settings; the message says which.
+    """
+    own = [run for run in baselines if run.record.suite == suite.name]
+    found = [_other_settings(suite, max_new_tokens or suite.max_new_tokens, run) for run in own]
+    if own and all(found):
+        texts = "; ".join(difference.text for difference in found[0])
+        problem = f"runs of {suite.name} do not compare with the baseline: {texts}"
+        raise DataError(problem, place=str(own[0].folder.path), cure="give the settings of the baseline")
+
+
+def _other_settings(suite: Suite, max_new_tokens: int, baseline: StoredRun) -> list[Difference]:
+    """What is known to differ from a baseline before anything is run."""
+    sampling, coverage = baseline.record.identity.get("sampling"), baseline.record.coverage
+    pairs: list[tuple[Kind, str, object, object]] = [
+        ("coverage", "--limit", suite.limited_to(), coverage.get("limit")),
+    ]
+    if isinstance(sampling, dict):
+        pairs.append(("decoding", "limit of a reply in tokens", max_new_tokens, sampling.get("max_new_tokens")))
+    return [
+        Difference(kind, subject, *("none" if value is None else str(value) for value in (own, other)))
+        for kind, subject, own, other in pairs
+        if own != other
+    ]
 
 
 def check_before_judging(candidate: StoredRun, baseline: StoredRun) -> None:

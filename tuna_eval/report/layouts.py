@@ -132,7 +132,17 @@ def layout_named(name: str, frame: Frame) -> Layout:
     if name not in LAYOUTS:
         raise ConfigError(f"no layout {name!r}", place="--layout", cure=f"use one of {', '.join(LAYOUTS)}")
     layout = LAYOUTS[name]
+    if name == "lengths":
+        return replace(layout, columns=layout.columns + _further_ranks(frame, len(layout.columns)))
     return replace(layout, columns=_category_columns(frame)) if layout.by_category else layout
+
+
+def _further_ranks(frame: Frame, shown: int) -> tuple[Column, ...]:
+    """Columns of the ranks after those of the paper, where data has more responses."""
+    found = {value.metric for value in frame.values if value.suite == "ranked"}
+    count = sum(metric.startswith("rank_") for metric in found)
+    ranks = range(shown + 1, count + 1)
+    return tuple(Column("rank", str(rank), "ranked", f"rank_{rank}", better="none") for rank in ranks)
 
 
 def _category_columns(frame: Frame) -> tuple[Column, ...]:

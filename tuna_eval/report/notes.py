@@ -59,7 +59,7 @@ def incomparable(frame: Frame) -> list[str]:
     for (system, suite), run in frame.runs.items():
         first = firsts.setdefault(suite, system)
         found = differences(run.record, frame.runs[first, suite].record)
-        if found:
+        if found and first != system:
             texts = "; ".join(difference.text for difference in found)
             lines.append(f"{suite}: {system.name} does not compare with {first.name} ({texts})")
     return lines
@@ -107,9 +107,18 @@ def note_on(found: StoredRun) -> str:
     if is_partial(record):
         sample = ", built-in sample" if record.config.get("data") == "mini" else ""
         said.append(describe_coverage(record) + sample)
+    if found.chosen_from > 1:
+        said.append(f"the newest of {found.chosen_from} runs")
+    if record.suite == "lmentry" and _lacks_score(record):
+        said.append("no LMentry score: robustness needs more examples a task")
     if record.suite == "vicuna_qa":
         said += _verdicts(record)
     return "; ".join(said)
+
+
+def _lacks_score(record: RunRecord) -> bool:
+    score = read_result(record.results).metrics.get("lmentry_score")
+    return score is not None and score.value is None
 
 
 def _verdicts(record: RunRecord) -> list[str]:
@@ -117,6 +126,8 @@ def _verdicts(record: RunRecord) -> list[str]:
     if not judging:
         return ["answered, not judged"]
     said = [f"judged by {judging.get('judge')} against {judging.get('baseline')}"]
+    if not {"judge_sha256", "baseline_sha256"} <= judging.keys():
+        said[0] += ", whose prompts and answers are not known"
     share, asked, unparsable = _lost(record)
     if share is not None and share < 100:
         judged = round(asked * share / 100)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuna_eval.disk import replacing
 from tuna_eval.errors import ConfigError
 from tuna_eval.report.figures import Line, Panel
+from tuna_eval.store import refuse_run_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +51,15 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # fonts are embedded as TrueType: text can be searched
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "tuna",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
+
+_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 
 Shape = Literal["lines", "bars", "radar", "points"]
 
 
-def draw(panels: Sequence[Panel], shape: Shape, x_label: str, out: Path) -> None:
+def draw(panels: Sequence[Panel], shape: Shape, x_label: str, out: Path) -> str:
     """Draws panels one below the other and writes the figure.
 
     Args:
@@ -61,6 +67,9 @@ def draw(panels: Sequence[Panel], shape: Shape, x_label: str, out: Path) -> None
         shape: "lines" over a common x axis, "bars" or "radar" over categories, "points" with names.
         x_label: of the x axis; "" for none.
         out: .pdf, .svg or .png; an old file stays until the new one is whole.
+
+    Returns:
+        The characters that the font lacks, which a reader may see as boxes; "" if there are none.
 
     Raises:
         ConfigError: another kind of file, more lines than can be told apart, or matplotlib is missing.
@@ -80,16 +89,19 @@ def draw(panels: Sequence[Panel], shape: Shape, x_label: str, out: Path) -> None
             {"lines": _lines, "bars": _bars, "radar": _radar, "points": _points}[shape](own, panel)
         if x_label and shape in ("lines", "points"):
             axes[-1].set_xlabel(x_label)
+        content, missing = _bytes(figure, out.suffix[1:].lower())
         with replacing(out) as write:
-            write(_bytes(figure, out.suffix[1:].lower()))
+            write(content)
+    return missing
 
 
 def check_output(out: Path) -> None:
     """Refuses a kind of file that cannot be drawn, before anything is read.
 
     Raises:
-        ConfigError: the suffix is none of .pdf, .svg and .png.
+        ConfigError: the suffix is none of .pdf, .svg and .png, or it would lie in the folder of a run.
     """
+    refuse_run_folder(out)
     if out.suffix[1:].lower() not in FORMATS:
         raise ConfigError(f"{out.name!r} is no kind of figure", place="--out", cure="end it in .pdf, .svg or .png")
 
@@ -116,12 +128,30 @@ def _size(panels: Sequence[Panel], shape: Shape) -> tuple[float, float]:
     return COLUMN_WIDTH, max(2.4, 1.5 * len(panels) + 0.4)
 
 
-def _bytes(figure: Figure, kind: str) -> bytes:
-    """The file, without a date."""
+def _bytes(figure: Figure, kind: str) -> tuple[bytes, str]:
+    """The file, without a date, and the characters that the font lacks; each is one of many warnings otherwise."""
     metadata: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[kind]
     out = io.BytesIO()
-    figure.savefig(out, format=kind, metadata=metadata, dpi=300)
-    return out.getvalue()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        figure.savefig(out, format=kind, metadata=metadata, dpi=300)
+    missing = set()
+    for each in told:
+        if glyph := _GLYPH.match(str(each.message)):
+            missing.add(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return out.getvalue(), "".join(sorted(missing))
+
+
+def _labels(panel: Panel) -> list[str]:
+    """Given to a legend one by one, or it leaves out names that begin with an underscore."""
+    return [line.label for line in panel.lines]
+
+
+def _is_flat(panel: Panel) -> bool:
+    """Whether all numbers, which are percentages, are 0: matplotlib would draw an axis of a few hundredths."""
+    return all(point.y == point.low == point.high == 0 for line in panel.lines for point in line.points)
 
 
 def _error_bars(points: Line) -> list[list[float]]:
@@ -130,61 +160,67 @@ def _error_bars(points: Line) -> list[list[float]]:
 
 
 def _lines(axes: Axes, panel: Panel) -> None:
+    drawn = []
     for i, line in enumerate(panel.lines):
-        axes.errorbar(
+        shape = axes.errorbar(
             [p.x for p in line.points],
             [p.y for p in line.points],
             yerr=_error_bars(line),
-            label=line.label,
             color=PALETTE[i],
             marker=MARKERS[i],
             linestyle=DASHES[i],
             elinewidth=0.6,
             capsize=1.5,
         )
+        drawn.append(shape)
     if panel.ticks:
         axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     axes.set_ylabel(panel.y_label)
+    if _is_flat(panel):
+        axes.set_ylim(0, 100)
     if len(panel.lines) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        axes.legend(drawn, _labels(panel), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _bars(axes: Axes, panel: Panel) -> None:
     """Categories from top to bottom, one bar a system."""
     thickness = 0.8 / len(panel.lines)
+    drawn = []
     for i, line in enumerate(panel.lines):
-        axes.barh(
+        shape = axes.barh(
             [p.x + (i + 0.5) * thickness - 0.4 for p in line.points],
             [p.y for p in line.points],
             height=thickness,
             xerr=_error_bars(line),
-            label=line.label,
             color=PALETTE[i],
             hatch=HATCHES[i],
             edgecolor="white",
             linewidth=0.3,
             error_kw={"elinewidth": 0.6, "capsize": 1.0},
         )
+        drawn.append(shape)
     axes.set_yticks(range(len(panel.ticks)), panel.ticks)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(panel.y_label)
+    if _is_flat(panel):
+        axes.set_xlim(0, 100)
     axes.set_title(panel.title)
     if len(panel.lines) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        axes.legend(drawn, _labels(panel), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _radar(axes: Axes, panel: Panel) -> None:
     """Categories round the clock; a system without a number for one of them is drawn with a gap there."""
     count = len(panel.ticks)
     angles = [2 * math.pi * i / count for i in range(count)]
+    drawn = []
     for i, line in enumerate(panel.lines):
         by_place = {round(p.x): p.y for p in line.points}
         heights = [by_place.get(place, math.nan) for place in range(count)]
-        axes.plot(
+        drawn += axes.plot(
             [*angles, angles[0]],
             [*heights, heights[0]],
-            label=line.label,
             color=PALETTE[i],
             marker=MARKERS[i],
             linestyle=DASHES[i],
@@ -197,21 +233,24 @@ def _radar(axes: Axes, panel: Panel) -> None:
     axes.set_yticks([25, 50, 75])
     axes.tick_params(axis="x", pad=2)
     axes.set_title(f"{panel.title}: {panel.y_label.lower()}")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    axes.legend(drawn, _labels(panel), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
 def _points(axes: Axes, panel: Panel) -> None:
+    drawn = []
     for i, line in enumerate(panel.lines):
-        axes.errorbar(
+        shape = axes.errorbar(
             [p.x for p in line.points],
             [p.y for p in line.points],
             yerr=_error_bars(line),
-            label=line.label,
             color=PALETTE[i],
             marker=MARKERS[i],
             linestyle="none",
             elinewidth=0.6,
             capsize=1.5,
         )
+        drawn.append(shape)
     axes.set_ylabel(panel.y_label)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    if _is_flat(panel):
+        axes.set_ylim(0, 100)
+    axes.legend(drawn, _labels(panel), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)

@@ -60,7 +60,7 @@ def read_frame(words: Sequence[str]) -> Frame:
     """All values behind the RUNs of a command line.
 
     Raises:
-        ConfigError: two runs of a suite have one name.
+        ConfigError: two runs of a suite have one name, or a file is given one.
         DataError: a path holds no complete run and is no file of scores.
         StoreError: a record is broken.
     """
@@ -69,6 +69,9 @@ def read_frame(words: Sequence[str]) -> Frame:
     values: list[Value] = []
     for named in map(parse_word, words):
         if named.path.is_file():
+            if named.name or named.position is not None:
+                problem = "a file of scores names its systems itself"
+                raise ConfigError(problem, place=str(named.path), cure="leave out what stands before it")
             values += _read_file(named)
             continue
         for found in newest_of_each_suite(complete_runs(named.path, _CURE)):

@@ -15,6 +15,7 @@ from tuna_eval.report.paper import PaperResults, PublishedTable, paper_results
 from tuna_eval.report.rounding import MISSING, printed, printed_difference, whole_percents
 
 SHARES = ("win", "lose", "tie")
+_UNITS: Mapping[str, str] = {"thousands": "thousands", "dollars": "US dollars"}
 BETTER_THAN_BASELINE, BETTER_THAN_ALL = "∗", "†"
 
 
@@ -43,6 +44,7 @@ class Head:
 
     over: str
     title: str
+    unit: str = ""  # of numbers that are printed with a sign, which a CSV file leaves out
 
     @property
     def name(self) -> str:
@@ -138,7 +140,7 @@ class _Builder:
                 grid[system][number] = replace(grid[system][number], is_top=True)
         has_sections = len({each.origin == "paper" for each in self.systems}) > 1
         rows = [Row(self._section(s) if has_sections else "", s.name, tuple(cells)) for s, cells in grid.items()]
-        heads = [Head(column.head, column.title) for column in self.layout.columns]
+        heads = [Head(column.head, column.title, _UNITS.get(column.form, "")) for column in self.layout.columns]
         notes = [Note(mark, text) for text, mark in self.marks.items()]
         if self.baseline and any(column.has_delta for column in self.layout.columns):
             notes.insert(0, Note("", f"In parentheses: difference to {self.baseline.name}."))
@@ -163,7 +165,12 @@ class _Builder:
             return Cell(MISSING, marks=marks)
         if column.form == "text" or shown is None:
             return Cell(value.text or MISSING, marks=marks)
-        return Cell(_form(column, shown), self._delta(system, column, shown), marks=marks, number=shown)
+        text = (
+            f"<${10 ** -Decimal(column.decimals)}"
+            if column.form == "dollars" and shown == 0 < (value.value or 0)
+            else ""
+        )
+        return Cell(text or _form(column, shown), self._delta(system, column, shown), marks=marks, number=shown)
 
     def _shown(self, system: System, column: Column) -> Decimal | None:
         """The number as it is printed. Counts of wins, losses and ties are shares, rounded together."""
@@ -235,17 +242,18 @@ class _Builder:
         return self.marks.setdefault(text, letters)
 
     def _signs(self, value: Value) -> tuple[str, ...]:
-        """The paper's asterisk and dagger (Table 2); where no baseline is known, the last row is it."""
+        """The paper's asterisk and dagger (Table 2). People ranked the systems of one section and no others: a sign
+        claims nothing of the rest."""
         peers = [each.name for each in self.systems if each.origin == value.system.origin]
         base = self._baseline_of(value.system)
-        compared = base.name if base else "" if value.system == self.baseline else peers[-1]
         signs = []
-        if compared in value.better_than:
+        if base and base.origin == value.system.origin and base.name in value.better_than:
             signs.append(BETTER_THAN_BASELINE)
-            self.marks[f"better than {compared} (p < 0.01)"] = BETTER_THAN_BASELINE
+            self.marks[f"better than {base.name} (p < 0.01)"] = BETTER_THAN_BASELINE
         if len(peers) > 1 and set(peers) <= {value.system.name, *value.better_than}:
             signs.append(BETTER_THAN_ALL)
-            self.marks["better than all others (p < 0.01)"] = BETTER_THAN_ALL
+            scope = "" if len(peers) == len(self.systems) else " of its section"
+            self.marks[f"better than all others{scope} (p < 0.01)"] = BETTER_THAN_ALL
         return tuple(signs)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuna_eval.errors import DataError
+from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.report.frame import Frame, System
 from tuna_eval.report.layouts import BENCHMARKS, Layout
 from tuna_eval.report.runs import StoredRun
@@ -37,9 +37,15 @@ def training_steps(frame: Frame) -> Steps:
     the trainer left in the folder around the run; where one of them tells none, the order given.
 
     Raises:
+        ConfigError: a system is no run, but a file of human scores or data statistics.
         DataError: two checkpoints are of one step.
     """
     systems = list(dict.fromkeys(system for system, _ in frame.runs))
+    if strangers := [system.name for system in frame.systems if system not in systems]:
+        problem = f"{strangers[0]} is no run, and has no place in a series of checkpoints"
+        raise ConfigError(problem, place="RUN", cure="name runs alone")
+    if not systems:
+        raise ConfigError("no run to show", place="RUN", cure="name the runs of a series of checkpoints")
     found = {system: _step(frame, system) for system in systems}
     known = {system: step for system, step in found.items() if step is not None}
     if len(known) < len(systems):

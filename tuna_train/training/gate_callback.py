@@ -111,7 +111,7 @@ class GateCallback(TrainerCallback):  # type: ignore[misc]
         if ran.returncode:
             return CheckpointVerdict(step, None, {}, _last_line(ran.stderr))
         words = ["gate", str(self.results / "runs" / folder_name(name)), "--baseline", self.baseline]
-        words += ["--results", str(self.results), "--level", str(self.level), "--format", "json"]
+        words += ["--results", str(self.results), "--level", str(self.level), "--format", "json", "--allow-missing"]
         if self.max_drop:
             words += ["--max-drop", *(f"{suite}={points}" for suite, points in self.max_drop.items())]
         gated = _tuna_eval(words)

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tuna_eval.disk import as_store_error, replacing
 from tuna_eval.errors import DataError, StoreError
 from tuna_eval.schema import SCHEMA_VERSION
+from tuna_eval.store import refuse_run_folder
 
 KEY_KIND = "human-key"
 RANKINGS_KIND = "human-rankings"
@@ -65,18 +67,19 @@ def write_key(file: Path, key: Key) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a file, its folder first if need be.
+    """Writes a file, its folder first if need be; an old file stays until the new one is whole.
 
     Raises:
+        ConfigError: it would lie in the folder of a run.
         StoreError: the system refuses.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise StoreError(
-            f"cannot be written ({error.strerror})", place=str(file), cure="choose another place"
-        ) from error
+    refuse_run_folder(file)
+    if file.exists() and not file.is_file():  # a pipe or a terminal cannot be replaced
+        with as_store_error(file):
+            file.write_text(text, encoding="utf-8", newline="\n")
+        return
+    with replacing(file) as write:
+        write(text)
 
 
 def read_key(file: Path) -> Key:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tuna_eval
 from tuna_eval.errors import ConfigError
+from tuna_eval.report.data_stats import SUITE as RANKING_DATA
 from tuna_eval.report.frame import Frame, Value
 from tuna_eval.report.notes import note_on
 from tuna_eval.report.page.chunks import Chunks
@@ -57,7 +58,9 @@ def page_content(frame: Frame, title: str, data_dir: Path | None, chunks: Chunks
         "version": tuna_eval.__version__,
         "runs": [packed[number] for number in range(len(stored))],
         "suites": suites,
-        "values": [_value(value) for value in frame.values if not value.group],
+        # Sources and costs of ranking data have rows, but answered nothing.
+        "systems": len({value.system.name for value in frame.values if value.suite != RANKING_DATA}),
+        "values": [_value(value) for value in frame.values if not value.group and not _is_blank(value)],
         "pairs": _pairs([run for _, run in stored], by_suite),
     }
 
@@ -99,12 +102,18 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _is_blank(value: Value) -> bool:
+    """Whether it is a text that nobody wrote; a number that is missing has a unit."""
+    return value.value is None and not value.unit and not value.text
+
+
 def _value(value: Value) -> dict[str, Any]:
     return {
         "system": value.system.name,
         "suite": value.suite,
         "metric": value.metric,
         "value": value.value,
+        "text": value.text,
         "unit": value.unit,
         "n": value.n,
         "low": value.interval.low if value.interval else None,

@@ -5,9 +5,8 @@ import { SortedTable } from "./table.js";
 
 export function Overview() {
   const suites = [...new Set(content.values.map((value) => value.suite))];
-  const systems = new Set(content.values.map((value) => value.system));
   const counts = [
-    [systems.size, "system"],
+    [content.systems, "system"],
     [content.runs.length, "run"],
     [totalSamples, "sample"],
   ];
@@ -71,6 +70,7 @@ function systemCell(row) {
 }
 
 function metricCell(value) {
+  if (value?.text) return value.text;
   const text = shown(value?.value, value?.unit);
   if (!value || value.low === null) return text;
   return [text, h("small", null, ` [${shown(value.low, value.unit)}, ${shown(value.high, value.unit)}]`)];

@@ -47,8 +47,8 @@ HTML = """\
 
 
 def write_csv(table: Table) -> str:
-    """Numbers as printed, without signs of units; differences in columns of their own, notes in the last."""
-    titles = [head.name for head in table.heads]
+    """Numbers as printed, their units in the head; names as they are; differences in own columns; notes last."""
+    titles = [f"{head.name} ({head.unit})" if head.unit else head.name for head in table.heads]
     has_delta = [any(row.cells[i].delta for row in table.rows) for i in range(len(titles))]
     names = [["section", table.label or "row"]]
     names += [[title, f"{title} difference"] if own else [title] for title, own in zip(titles, has_delta, strict=True)]

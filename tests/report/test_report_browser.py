@@ -39,6 +39,13 @@ def go(page: Page, view: str) -> None:
     page.wait_for_selector(f'nav a[aria-current="page"]:text-is("{view}")')
 
 
+def wait_for_focus(page: Page, selector: str) -> None:
+    """The page decodes what it opens and then moves the focus: some frames after the click."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_be_focused()
+
+
 def choose(page: Page, label: str, text: str) -> None:
     page.get_by_label(label, exact=True).select_option(label=text)
 
@@ -130,7 +137,7 @@ def test_a_sample_with_everything(page: Page, reported_runs: list[Path]) -> None
     first = json.loads((folder / "record.json").read_text())["prompts"]["first"]
     assert detail.locator("p.text").last.inner_text() == first
     assert "exactly as sent" in detail.inner_text()
-    assert page.locator(":focus").get_attribute("id") == "detail-title"
+    wait_for_focus(page, "#detail-title")
     title = detail.locator("h3").inner_text()
     detail.get_by_role("button", name="Next").click()
     assert detail.locator("h3").inner_text() != title
@@ -182,7 +189,8 @@ def test_a_judge_and_every_reply(page: Page) -> None:
     choose(page, "Verdict", "lose")
     page.get_by_role("button", name="Open").first.click()
     transcript = page.locator(".detail")
-    assert page.locator(":focus").inner_text().endswith(": lose")
+    wait_for_focus(page, ".detail h3")
+    assert transcript.locator("h3").inner_text().endswith(": lose")
     assert transcript.locator("article h4").all_inner_texts() == [
         "steady",
         "written-by-hand",
@@ -210,7 +218,7 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.locator(":focus").inner_text() == "Skip to the content"
     page.keyboard.press("Enter")
-    assert page.locator(":focus").get_attribute("id") == "main"
+    wait_for_focus(page, "#main")
     page.keyboard.press("Shift+Tab")
     for _ in range(10):
         page.keyboard.press("Shift+Tab")
@@ -234,12 +242,12 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     page.wait_for_selector("#detail article")
-    assert page.locator(":focus").get_attribute("id") == "detail-title"
+    wait_for_focus(page, "#detail-title")
     page.keyboard.press("ArrowRight")
     assert "Sample 2 of" in page.inner_text("#detail")
     page.keyboard.press("Escape")
     assert page.locator("#detail").count() == 0
-    assert page.locator(":focus").get_attribute("id") == "samples-grid"
+    wait_for_focus(page, "#samples-grid")
     assert grid.get_attribute("aria-activedescendant") == "row-1"
 
 

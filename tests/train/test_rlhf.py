@@ -29,8 +29,6 @@ from tuna_train.prm.ranker import PrmSettings, open_prm
 from tuna_train.rewards import Reward
 from tuna_train.rlhf import prompt_row
 
-pytest.importorskip("trl")
-
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

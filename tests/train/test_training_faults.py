@@ -65,7 +65,6 @@ def test_fewer_instructions_than_a_step_of_reinforcement_learning(
     start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And an option of tuna-eval in an error is called as the key is."""
-    pytest.importorskip("trl")
     prm = save_prm(start / "model", tmp_path / "prm")
     words = ["rl", f"model={start / 'model'}", f"data={start / 'train.jsonl'}", f"output={tmp_path / 'out'}"]
     assert main([*words, f"reward={prm}", "format=plain"]) == 2

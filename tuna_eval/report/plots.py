@@ -159,7 +159,8 @@ def _error_bars(points: Line) -> list[list[float]]:
     return [[max(0.0, p.y - p.low) for p in points.points], [max(0.0, p.high - p.y) for p in points.points]]
 
 
-def _lines(axes: Axes, panel: Panel) -> None:
+def _with_intervals(axes: Axes, panel: Panel, *, joined: bool) -> list[Any]:
+    """Draws every system's points with their intervals, as a line or apart; what the legend names."""
     drawn = []
     for i, line in enumerate(panel.lines):
         shape = axes.errorbar(
@@ -168,16 +169,21 @@ def _lines(axes: Axes, panel: Panel) -> None:
             yerr=_error_bars(line),
             color=PALETTE[i],
             marker=MARKERS[i],
-            linestyle=DASHES[i],
+            linestyle=DASHES[i] if joined else "none",
             elinewidth=0.6,
             capsize=1.5,
         )
         drawn.append(shape)
-    if panel.ticks:
-        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     axes.set_ylabel(panel.y_label)
     if _is_flat(panel):
         axes.set_ylim(0, 100)
+    return drawn
+
+
+def _lines(axes: Axes, panel: Panel) -> None:
+    drawn = _with_intervals(axes, panel, joined=True)
+    if panel.ticks:
+        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     if len(panel.lines) > 1:
         axes.legend(drawn, _labels(panel), loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
@@ -237,20 +243,5 @@ def _radar(axes: Axes, panel: Panel) -> None:
 
 
 def _points(axes: Axes, panel: Panel) -> None:
-    drawn = []
-    for i, line in enumerate(panel.lines):
-        shape = axes.errorbar(
-            [p.x for p in line.points],
-            [p.y for p in line.points],
-            yerr=_error_bars(line),
-            color=PALETTE[i],
-            marker=MARKERS[i],
-            linestyle="none",
-            elinewidth=0.6,
-            capsize=1.5,
-        )
-        drawn.append(shape)
-    axes.set_ylabel(panel.y_label)
-    if _is_flat(panel):
-        axes.set_ylim(0, 100)
+    drawn = _with_intervals(axes, panel, joined=False)
     axes.legend(drawn, _labels(panel), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)

@@ -61,11 +61,6 @@ def differences(first: RunRecord, second: RunRecord) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def are_runs_comparable(first: RunRecord, second: RunRecord) -> bool:
-    """Whether the numbers of two runs may be put side by side."""
-    return not differences(first, second)
-
-
 def judging_of(record: RunRecord) -> Mapping[str, Any]:
     """What a judged run tells of its judge (see `judged_result`); empty where no judge was asked."""
     breakdown = record.results.get("breakdown")

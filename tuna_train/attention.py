@@ -18,23 +18,24 @@ PROMPT = -1
 
 @dataclass(frozen=True)
 class Piece:
-    """A candidate's tokens in a row, or a prompt's. Places count from the start of the row.
+    """A prompt's tokens in a row, or a candidate's. Places count from the start of the row.
 
     Attributes:
         start: first token.
         end: behind the last token.
-        prompt_start: first token of the prompt it follows; its own start if it is a prompt.
-        prompt_end: behind the prompt's last token; the same as `prompt_start` if it is a prompt.
+        prompt: what it follows; None if it is a prompt.
     """
 
     start: int
     end: int
-    prompt_start: int
-    prompt_end: int
+    prompt: Piece | None = None
 
-    def seen(self, window: int | None) -> int:
-        """First prompt token that any of its tokens sees; a window is counted along prompt and candidate."""
-        return self.prompt_start if window is None else max(self.prompt_start, self.prompt_end - window + 1)
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def unseen(self, window: int | None) -> int:
+        """Number of its prompt's first tokens that none of its own sees; windows count along prompt and candidate."""
+        return 0 if window is None or self.prompt is None else max(0, len(self.prompt) - window + 1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Layout:
     before it, and in a layer with a sliding window those less than a window of positions away.
 
     Attributes:
-        pieces: all tokens of the row, in order and without gaps.
+        pieces: all tokens of the row, in order and without gaps; a prompt's candidates follow it.
         instruction: number of the instruction. Shape (tokens,).
         candidate: number of the candidate within the row, PROMPT in a prompt. Shape (tokens,).
         position: counted from the start of the prompt, and in each candidate on from the end of the prompt.
@@ -67,12 +68,12 @@ class Layout:
         position: list[int] = []
         for number, (prompt, candidates) in enumerate(lengths):
             first = len(position)
-            pieces.append(Piece(first, first + prompt, first, first))
+            pieces.append(before := Piece(first, first + prompt))
             candidate += [PROMPT] * prompt
             position += range(prompt)
             for length in candidates:
                 candidate += [len(pieces)] * length
-                pieces.append(Piece(len(position), len(position) + length, first, first + prompt))
+                pieces.append(Piece(len(position), len(position) + length, before))
                 position += range(prompt, prompt + length)
             instruction += [number] * (len(position) - first)
         return cls(tuple(pieces), torch.tensor(instruction), torch.tensor(candidate), torch.tensor(position))
@@ -154,28 +155,39 @@ def packed_attention(
     if layout is None:
         whole = _attend(query, key, value, attention_mask, **numbers)
     else:
-        window = options.get("sliding_window")
-        whole = torch.cat([_attend_piece(query, key, value, p, window, numbers) for p in layout.pieces], 2)
+        whole = _attend_pieces(query, key, value, layout.pieces, options.get("sliding_window"), numbers)
     return whole.transpose(1, 2).contiguous(), None
 
 
-def _attend_piece(
-    query: Tensor, key: Tensor, value: Tensor, piece: Piece, window: int | None, numbers: dict[str, Any]
+def _attend_pieces(
+    query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece], window: int | None, numbers: dict[str, Any]
 ) -> Tensor:
-    """A prompt over itself, or a candidate over its prompt and itself: other candidates cost nothing."""
-    seen = slice(piece.seen(window), piece.prompt_end)
-    own = slice(piece.start, piece.end)
-    keys, values = key[:, :, own], value[:, :, own]
-    before, tokens = seen.stop - seen.start, piece.end - piece.start
-    if before:
-        keys = torch.cat([key[:, :, seen], keys], 2)
-        values = torch.cat([value[:, :, seen], values], 2)
-    elif window is None or tokens <= window:
-        return _attend(query[:, :, own], keys, values, None, **numbers)
-    mask = torch.ones(tokens, before + tokens, dtype=torch.bool, device=query.device).tril(before)
-    if window is not None:
-        mask = mask.triu(before - window + 1)
-    return _attend(query[:, :, own], keys, values, mask, **numbers)
+    """Each prompt over itself, each candidate over its prompt and itself: other candidates cost nothing."""
+    lengths = [len(piece) for piece in pieces]
+    # Split, not sliced: the gradient of each slice would be a tensor as long as the row.
+    parts = zip(pieces, *(torch.split(whole, lengths, 2) for whole in (query, key, value)), strict=True)
+    attended = []
+    for piece, queries, keys, values in parts:
+        before = 0
+        if piece.prompt is None:
+            prompt = keys, values
+        else:
+            unseen = piece.unseen(window)
+            before = len(piece.prompt) - unseen
+            keys, values = (
+                torch.cat([x[:, :, unseen:], own], 2) for x, own in zip(prompt, (keys, values), strict=True)
+            )
+        mask = _piece_mask(len(piece), before, window, query.device)
+        attended.append(_attend(queries, keys, values, mask, **numbers))
+    return torch.cat(attended, 2)
+
+
+def _piece_mask(tokens: int, before: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Mask of a piece over so many tokens before it and itself; None is causal. Shape (tokens, before + tokens)."""
+    if not before and (window is None or tokens <= window):
+        return None
+    mask = torch.ones(tokens, before + tokens, dtype=torch.bool, device=device).tril(before)
+    return mask if window is None else mask.triu(before - window + 1)
 
 
 def _attend(

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import log_softmax
+
+CACHED = 2**20  # numbers at a time that several passes go over; 4 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class _TokenLogprobs(torch.autograd.Function):
         out = torch.empty(len(hidden), dtype=wide, device=hidden.device)
         for start in range(0, len(hidden), rows):
             chunk = slice(start, start + rows)
-            logprobs = log_softmax(_logits(hidden[chunk], weight, bias, cap), 1, dtype=wide)
+            logprobs = _log_softmax_(_logits(hidden[chunk], weight, bias, cap))
             out[chunk] = logprobs.gather(1, targets[chunk, None])[:, 0]
             room -= logprobs.numel()
             if room >= 0:
@@ -108,10 +110,12 @@ class _TokenLogprobs(torch.autograd.Function):
         for start in range(0, len(hidden), ctx.rows):
             chunk = slice(start, start + ctx.rows)
             logits = None if kept else _logits(hidden[chunk], weight, bias, ctx.cap)
-            probabilities = kept.pop().exp_() if logits is None else softmax(logits, 1, dtype=wide)
-            wide_grad = _logits_grad(probabilities, targets[chunk], grad[chunk])
-            if ctx.cap is not None:
-                wide_grad.mul_(1 - (logits / ctx.cap) ** 2)
+            slope = None if ctx.cap is None else 1 - (logits / ctx.cap) ** 2
+            wide_grad = _logits_grad_(
+                kept.pop() if logits is None else _log_softmax_(logits), targets[chunk], grad[chunk]
+            )
+            if slope is not None:
+                wide_grad.mul_(slope)
             logits_grad = wide_grad.to(weight.dtype)
             if hidden_grad is not None:
                 torch.mm(logits_grad, weight, out=hidden_grad[chunk])
@@ -119,7 +123,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 _add_product(weight_grad, logits_grad, hidden[chunk])
             if bias_grad is not None:
                 bias_grad += logits_grad.sum(0, dtype=wide)
-            del logits, probabilities, wide_grad, logits_grad
+            del logits, slope, wide_grad, logits_grad
         narrow = [None if total is None else total.to(weight.dtype) for total in (weight_grad, bias_grad)]
         return hidden_grad, *narrow, None, None, None
 
@@ -133,9 +137,26 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: float | No
     return logits if cap is None else logits.to(_wide(weight)).div_(cap).tanh_().mul_(cap)
 
 
-def _logits_grad(probabilities: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
-    """Gradient at the logits, written over their probabilities."""
-    return probabilities.mul_(-grad[:, None]).scatter_add_(1, targets[:, None], grad[:, None])
+def _in_cache(numbers: Tensor) -> tuple[Tensor, ...]:
+    """Rows that a processor's cache holds from one pass over them to the next; all of them on other devices."""
+    return torch.split(numbers, max(1, CACHED // numbers.shape[1]) if numbers.device.type == "cpu" else len(numbers))
+
+
+def _log_softmax_(logits: Tensor) -> Tensor:
+    """Log-softmax in float32 or wider; on a processor it is written over the logits if they are as wide."""
+    wide = _wide(logits)
+    if logits.dtype != wide or logits.device.type != "cpu":
+        return log_softmax(logits, 1, dtype=wide)
+    for rows in _in_cache(logits):
+        rows.copy_(log_softmax(rows, 1))
+    return logits
+
+
+def _logits_grad_(logprobs: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
+    """Gradient at the logits, written over their log-softmax."""
+    for rows, factors in zip(_in_cache(logprobs), _in_cache(-grad[:, None].expand_as(logprobs)), strict=True):
+        rows.exp_().mul_(factors)
+    return logprobs.scatter_add_(1, targets[:, None], grad[:, None])
 
 
 def _add_product(total: Tensor, logits_grad: Tensor, hidden: Tensor) -> None:

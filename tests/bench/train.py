@@ -31,6 +31,7 @@ from tuna_eval.schema import Prompt
 from tuna_train.losses import objective
 from tuna_train.packing import TokenizedInstruction, collate
 from tuna_train.scoring import enable_packing, response_logprobs
+from tuna_train.training.host_memory import keep_freed_memory
 
 LAYERS, CANDIDATES, MAX_TOKENS = 4, 5, 512  # 512: model_max_length of the released code
 MARGIN = 0.1
@@ -125,6 +126,7 @@ def run_side(arguments: argparse.Namespace) -> None:
     step: Callable[[Any], float]
     if arguments.side == "packed":
         enable_packing(model)
+        keep_freed_memory()  # as the trainer does; it does not help the released step, whose blocks are larger
         step = lambda groups: packed_step(model, groups, arguments.at_once)  # noqa: E731
     else:
         step = lambda groups: released_step(model, groups)  # noqa: E731

@@ -22,6 +22,7 @@ from tests.bench.record import record
 from tuna_train.losses import objective
 from tuna_train.packing import TokenizedInstruction, collate
 from tuna_train.scoring import enable_packing, response_logprobs
+from tuna_train.training.host_memory import give_back_freed_memory, keep_freed_memory
 
 FIGURE = Path(__file__).resolve().parents[2] / "results" / "figures" / "train_cost.svg"
 PROMPT, RESPONSE = 256, 64  # tokens
@@ -107,8 +108,10 @@ def gemma_step(threads: int) -> None:
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").train()
     enable_packing(model)
+    keep_freed_memory()  # as the trainer does, and gives back
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     taken = step(model, [instruction(5, config.vocab_size, seed) for seed in range(4)], packed=True)
+    give_back_freed_memory()
     optimizer.step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     weights = sum(p.numel() for p in model.parameters())

@@ -78,7 +78,8 @@ def test_pieces_cover_exactly_what_the_mask_shows(lengths: list[tuple[int, list[
     places = [place for piece in layout.pieces for place in range(piece.start, piece.end)]
     assert places == list(range(len(mask)))
     for piece in layout.pieces:
-        keys = {*range(piece.seen(window), piece.prompt_end), *range(piece.start, piece.end)}
+        before = range(0) if piece.prompt is None else range(piece.prompt.start, piece.prompt.end)
+        keys = {*before[piece.unseen(window) :], *range(piece.start, piece.end)}
         shown = mask[piece.start : piece.end].any(0).nonzero().flatten().tolist()
         assert set(shown) == keys
 

@@ -111,7 +111,7 @@ def _row_scores(inner: Any, row: Row) -> Tensor:
     """Of the responses of a row, in the order they stand there."""
     if row.layout:
         states = packed_states(inner, row)
-        last = torch.tensor([p.end - 1 for p in row.layout.pieces if p.prompt_end > p.prompt_start])
+        last = torch.tensor([p.end - 1 for p in row.layout.pieces if p.prompt is not None])
     else:
         states = inner.base_model(
             input_ids=row.ids, attention_mask=row.attention_mask, use_cache=False

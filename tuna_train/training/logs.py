@@ -15,6 +15,7 @@ from tuna_eval.errors import EngineError
 from tuna_eval.run import Progress
 from tuna_train.config import Training
 from tuna_train.training.build import is_main_process
+from tuna_train.training.host_memory import HostMemory
 from tuna_train.training.record import finite, settings_of
 from tuna_train.training.resuming import last_checkpoint
 
@@ -154,11 +155,11 @@ def _warn_of_sharding(arguments: TrainingArguments, model: Any, progress: Progre
 
 
 def callbacks_of(config: Training, progress: Progress) -> list[TrainerCallback]:
-    """What follows a training: the log, the terminal, and where else its curves go.
+    """What goes along with a training: the log, the terminal, where else its curves go, and the care of memory.
 
     transformers itself sends nothing: its `report_to` is "none".
     """
-    callbacks = [TrainingLog(config.output / LOG, progress), NoLastCheckpoint()]
+    callbacks = [TrainingLog(config.output / LOG, progress), NoLastCheckpoint(), HostMemory()]
     if "tensorboard" in config.report_to and is_main_process():
         callbacks.append(_tensorboard(config))
     if "wandb" in config.report_to:

@@ -43,6 +43,7 @@ class Completion:
         prompt_tokens: length of the prompt as the model saw it, in tokens; None if not known.
         completion_tokens: number of generated tokens, as they are counted and paid for; None if not known.
         served_model: the model that answered, as a server named it; "" where none did.
+        batched: whether the Batch API answered, which costs less.
     """
 
     index: int
@@ -53,6 +54,7 @@ class Completion:
     prompt_tokens: int | None
     completion_tokens: int | None = None
     served_model: str = ""
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 from tuna_eval.errors import TunaError
 
@@ -25,10 +29,36 @@ def answer(options: argparse.Namespace, package: str) -> int:
     module, _, name = options.command.rpartition(".")
     try:
         command: Callable[[argparse.Namespace], int] = getattr(import_module(f"{package}.{module}"), name)
-        return int(command(options))
+        with _terminated_in_order():
+            return int(command(options))
     except TunaError as error:
         sys.stderr.write(f"{program}: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; run the same command again to resume\n")
         return 130
+    except _TerminatedError:
+        sys.stderr.write(f"{program}: terminated; run the same command again to resume\n")
+        return 128 + signal.SIGTERM
+
+
+class _TerminatedError(BaseException):
+    """A scheduler wants its machine back."""
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """While this lasts, SIGTERM unwinds the stack as Ctrl-C does: temporary files go, servers and models are closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # not a second time, while the first one cleans up
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

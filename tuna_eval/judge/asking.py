@@ -109,6 +109,7 @@ def account(reply: Completion) -> dict[str, Any]:
         "served_model": reply.served_model,
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": tokens if reply.completion_tokens is None else reply.completion_tokens,
+        "batched": reply.batched,
     }
 
 

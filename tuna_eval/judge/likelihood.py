@@ -180,13 +180,13 @@ class LikelihoodComparer:
             EngineError: the engine cannot score, or a prompt cannot be made to fit.
             ValueError: fewer than two responses.
         """
-        (found,) = self.rank_many([(instruction, responses)])
+        ((_, found),) = self.rank_many([(instruction, responses)])
         if isinstance(found, Judgment):
             raise EngineError(found.reply)
         return found
 
-    def rank_many(self, items: Sequence[tuple[str, Sequence[str]]]) -> list[Ranking | Judgment]:
-        """As `rank`, of many instructions; a judgment that could not be had stands in place of its ranking."""
+    def rank_many(self, items: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[int, Ranking | Judgment]]:
+        """As `rank`, of many instructions: each one's place and ranking, or a judgment that could not be had."""
         return rank_by_pairs(self.compare, items, self.rules.tolerance)
 
     def _logprobs(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, tuple[float, float]]]:

@@ -13,7 +13,7 @@ Compare = Callable[[Iterable[Ask]], Iterator[Judgment]]
 
 def rank_by_pairs(
     compare: Compare, items: Sequence[tuple[str, Sequence[str]]], tolerance: float
-) -> list[Ranking | Judgment]:
+) -> Iterator[tuple[int, Ranking | Judgment]]:
     """Orders responses by the mean probability of being better than another one, over all others and both orders.
 
     Equal means are ties; the confidence is "low" if the tolerance makes ties of two neighbours.
@@ -23,8 +23,9 @@ def rank_by_pairs(
         items: instructions with the responses to each, at least two.
         tolerance: a probability this close to 1/2 is a tie.
 
-    Returns:
-        For each item its ranking, or a judgment that could not be had.
+    Yields:
+        The place of each item, as soon as its last comparison is there, and its ranking, or a judgment that could not
+        be had.
 
     Raises:
         EngineError: as `compare`.
@@ -34,15 +35,18 @@ def rank_by_pairs(
         if len(responses) < 2:
             raise ValueError(f"ranking needs two responses or more, got {len(responses)}")
     found: list[list[list[float]]] = [[[] for _ in responses] for _, responses in items]
+    awaited = [math.perm(len(responses), 2) for _, responses in items]
     failed: dict[int, Judgment] = {}
     for judgment in compare(_asks(items)):
         item, *places = map(int, judgment.id.split())
         if judgment.scores is None:
             failed[item] = judgment
-            continue
-        for place, probability in zip(places, judgment.scores, strict=True):
-            found[item][place].append(probability)
-    return [failed[n] if n in failed else _ranking(each, tolerance) for n, each in enumerate(found)]
+        else:
+            for place, probability in zip(places, judgment.scores, strict=True):
+                found[item][place].append(probability)
+        awaited[item] -= 1
+        if not awaited[item]:
+            yield item, failed[item] if item in failed else _ranking(found[item], tolerance)
 
 
 def _asks(items: Sequence[tuple[str, Sequence[str]]]) -> Iterator[Ask]:

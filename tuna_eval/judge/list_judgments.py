@@ -46,7 +46,7 @@ class ListJudgment:
         confidence: how plainly the ranking was spelled.
         duplicates: groups of responses that the judge calls duplicates, as positions in the call.
         reply: the judge's raw text, from which everything above can be read anew.
-        finish_reason, served_model, prompt_tokens, completion_tokens: as for a `Judgment`.
+        finish_reason, served_model, prompt_tokens, completion_tokens, batched: as for a `Judgment`.
     """
 
     id: str
@@ -63,6 +63,7 @@ class ListJudgment:
     served_model: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    batched: bool = False
 
 
 class ListRanker(Protocol):

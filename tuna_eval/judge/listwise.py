@@ -199,7 +199,7 @@ def _ranking(ranks: tuple[int | None, ...], made: ListJudgment) -> Ranking:
     return Ranking(tuple(place for _, place in sorted(placed)), whole, made.confidence, made.reply, ranks)
 
 
-RankMany = Callable[[Sequence[ListAsk]], Iterable[Ranking | str]]
+RankMany = Callable[[Sequence[ListAsk]], Iterable[tuple[int, Ranking | str]]]
 
 
 class RankerAdapter:
@@ -207,12 +207,12 @@ class RankerAdapter:
 
     Args:
         ranker: says name and fingerprint.
-        rank_many: for each ask, in order, the ranking of its responses in the order shown, or why there is none.
-        chunk: asks that one call of `rank_many` gets.
+        rank_many: for each ask, in any order, its place and the ranking of its responses in the order shown, or why
+            there is none.
     """
 
-    def __init__(self, ranker: Ranker, rank_many: RankMany, *, chunk: int = 256) -> None:
-        self.ranker, self._rank_many, self._chunk = ranker, rank_many, chunk
+    def __init__(self, ranker: Ranker, rank_many: RankMany) -> None:
+        self.ranker, self._rank_many = ranker, rank_many
 
     @property
     def name(self) -> str:
@@ -231,8 +231,9 @@ class RankerAdapter:
     def rank_all(self, asks: Iterable[ListAsk]) -> Iterator[ListJudgment]:
         """See `ListRanker.rank_all`."""
         rest = iter(asks)
-        while chunk := list(islice(rest, self._chunk)):
-            for ask, found in zip(chunk, self._rank_many(chunk), strict=True):
+        while chunk := list(islice(rest, CHUNK)):
+            for place, found in self._rank_many(chunk):
+                ask = chunk[place]
                 blank = ListJudgment(ask.id, ask.shown, ask.repeat, ask.attempt, "api_error")
                 yield replace(blank, reply=found) if isinstance(found, str) else _with_ranking(blank, found)
 
@@ -244,12 +245,12 @@ class RankerAdapter:
 def by_likelihood(comparer: LikelihoodComparer) -> RankerAdapter:
     """The likelihood judge as a `ListRanker`."""
 
-    def rank_many(asks: Sequence[ListAsk]) -> Iterator[Ranking | str]:
+    def rank_many(asks: Sequence[ListAsk]) -> Iterator[tuple[int, Ranking | str]]:
         items = [(PLAIN.render(ask.instruction, ask.input), shown_responses(ask)) for ask in asks]
-        for found in comparer.rank_many(items):
-            yield found.reply if isinstance(found, Judgment) else found
+        for place, found in comparer.rank_many(items):
+            yield place, found.reply if isinstance(found, Judgment) else found
 
-    return RankerAdapter(comparer, rank_many, chunk=32)
+    return RankerAdapter(comparer, rank_many)
 
 
 def shown_responses(ask: ListAsk) -> list[str]:

@@ -77,6 +77,7 @@ class Judgment:
         finish_reason: why the reply ended, as the server said; "" if not known.
         served_model: the model that the server says answered; "" if not known.
         prompt_tokens, completion_tokens: as the server counted; None if not known.
+        batched: whether the Batch API answered, which costs less.
         cut_tokens: tokens of the two answers that the judge was not shown, for want of room.
     """
 
@@ -92,6 +93,7 @@ class Judgment:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cut_tokens: int = 0
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuna_eval.llm.api_errors import MalformedReplyError, server_message
@@ -34,7 +35,8 @@ def read_result(result: Mapping[str, Any], index: int, mode: Mode, hidden: Itera
     body = reply_body(result)
     if body is not None:
         try:
-            return read_chat(body, index) if mode == "chat" else read_completion(body, index)
+            reply = read_chat(body, index) if mode == "chat" else read_completion(body, index)
+            return replace(reply, batched=True)
         except MalformedReplyError as fault:
             return failed(index, fault.problem)
     response = result.get("response")

@@ -113,13 +113,13 @@ def _open_prm(options: argparse.Namespace) -> OpenRanker:
     return OpenRanker(RankerAdapter(ranker, partial(_rank_by_prm, ranker)))
 
 
-def _rank_by_prm(ranker: PrmRanker, asks: Sequence[ListAsk]) -> Iterator[Ranking | str]:
+def _rank_by_prm(ranker: PrmRanker, asks: Sequence[ListAsk]) -> Iterator[tuple[int, Ranking | str]]:
     shown = (tuple(Candidate(text) for text in shown_responses(ask)) for ask in asks)
     examples = (
         RankedExample(ask.id, ask.instruction, ask.input, candidates=c) for ask, c in zip(asks, shown, strict=True)
     )
-    for found in ranker.rank_all(examples):
-        yield found.reply if found.order is None else found
+    for place, found in enumerate(ranker.rank_all(examples)):
+        yield place, found.reply if found.order is None else found
 
 
 def _spent_under_a_cap(options: argparse.Namespace, run: RankingRun, price: Price | None) -> float:

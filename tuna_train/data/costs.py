@@ -131,8 +131,8 @@ def _at(price: Price) -> str:
 def spent(file: Path) -> Cost | None:
     """What the stage that wrote a file has used so far, by its journal (FILE.stage/replies.jsonl); None without one.
 
-    Tokens are priced at the list price of the model that served each reply. Replies of models that are not in the list,
-    such as local ones, cost nothing that is known: if no reply has a price, the cost is None.
+    Tokens are priced at the list price of the model that served each reply, or at its batch price. Replies of models
+    that are not in the list, such as local ones, cost nothing that is known: if no reply has a price, the cost is None.
 
     Raises:
         DataError: a line of the journal is broken.
@@ -151,7 +151,8 @@ def spent(file: Path) -> Cost | None:
         if price is None:
             unpriced += 1
         else:
-            usd += price.cost(own_prompt, own_completion)
+            paid = price.batch_price() if line.get("batched") else price
+            usd += paid.cost(own_prompt, own_completion)
     source = f"{replies} replies so far, {prompt} + {completion} tokens"
     if unpriced:
         source += f", {unpriced} replies of models without a list price"

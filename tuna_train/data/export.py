@@ -122,11 +122,15 @@ def _trl_reward(example: RankedExample, options: ExportOptions) -> Iterator[Reco
 
 
 def _openrlhf(example: RankedExample, options: ExportOptions) -> Iterator[Record]:
-    """With the difference of the scores as margin, which OpenRLHF uses if it is told to (--margin_loss)."""
+    """With the difference of the scores as margin, which OpenRLHF uses if it is told to (--margin_loss).
+
+    It is 0 where one of them has no score, as OpenRLHF has it without a margin: every record has the same fields.
+    """
     pairs = pairs_of(example, options.pairs)
     for record, (better, worse) in zip(_dpo(example, options), pairs, strict=True):
         has_scores = better.score is not None and worse.score is not None
-        yield {**record, "margin": better.score - worse.score} if has_scores else record  # type: ignore[operator]
+        margin = better.score - worse.score if has_scores else 0.0  # type: ignore[operator]
+        yield {**record, "margin": margin}
 
 
 def _tuna_training(example: RankedExample, _: ExportOptions) -> Iterator[Record]:

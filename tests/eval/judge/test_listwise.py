@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tuna_eval.llm.batch_engine import BatchEngine, BatchSettings
 from tuna_eval.llm.prompts import ALPACA
 from tuna_eval.llm.scripted_engine import Rule, ScriptedEngine
 from tuna_eval.llm.vllm_engine import VllmEngine
+from tuna_eval.schema import ContinuationRequest, ContinuationScore
 
 PROTOCOL = ListwiseProtocol(ranking_template())
 QUALITY = ("poor q2", "best q9", "good q7", "fair q5")
@@ -243,6 +244,22 @@ def test_a_likelihood_ranks_many_at_once_and_equal_responses_are_ties() -> None:
     assert made.scores == (0.5, 0.5, 0.5)
     assert ranker.reread(made) == made
     assert ranker.signature == "ranker:likelihood"
+
+
+def test_a_ranking_by_pairs_does_not_wait_for_the_next_one() -> None:
+    scored: list[int] = []
+
+    class Counting(ScriptedEngine):
+        def score(self, requests: Sequence[ContinuationRequest]) -> Iterator[ContinuationScore]:
+            for score in super().score(requests):
+                scored.append(score.index)
+                yield score
+
+    ranker = by_likelihood(LikelihoodComparer(Counting([Rule("")], logprob=lambda prompt, verdict: -1.0)))
+    made = ranker.rank_all(replace(ASK, id=str(n), responses=("a", "b", "c"), shown=(2, 0, 1)) for n in range(3))
+    assert next(made).id == "0"
+    assert len(scored) == 3 * 2 * 2  # pairs, orders, verdicts
+    assert [judgment.id for judgment in made] == ["1", "2"]
 
 
 @pytest.mark.vllm

@@ -175,6 +175,13 @@ def test_what_was_spent_is_in_the_journal(tmp_path: Path) -> None:
     assert found.source == "3 replies so far, 2007 + 1000 tokens, 1 replies of models without a list price"
 
 
+def test_replies_of_the_batch_api_cost_what_it_charges(tmp_path: Path) -> None:
+    reply = {"prompt_tokens": 1000, "completion_tokens": 500, "served_model": "gpt-4"}
+    found = spent(journal(tmp_path, [reply, {**reply, "batched": True}]))
+    assert found is not None
+    assert found.usd == pytest.approx(0.06 * (1 + 0.5))
+
+
 def test_local_replies_have_no_price(tmp_path: Path) -> None:
     found = spent(journal(tmp_path, [{"prompt_tokens": 5, "tokens": 5, "served_model": ""}]))
     assert found is not None

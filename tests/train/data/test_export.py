@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def test_each_format_in_its_own_keys(tmp_path: Path) -> None:
     assert export(tmp_path, "openrlhf", [SUM], prompt="plain", **one) == [
         {"prompt": "Add the numbers.\n2 and 3", "chosen": "b", "rejected": "d", "margin": 2.5}
     ]
+    unscored = replace(SUM, candidates=tuple(replace(c, score=None) for c in SUM.candidates))
+    assert [r["margin"] for r in export(tmp_path, "openrlhf", [unscored], **one)] == [0.0]
     assert export(tmp_path, "alpaca", [SUM]) == [{"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}]
     assert [r["output"] for r in export(tmp_path, "alpaca", [SUM], response="all")] == ["5", "b", "a", "c", "d", "e"]
     assert export(tmp_path, "sharegpt", [SUM], response="best") == [

@@ -106,13 +106,37 @@ class Training(Config):
         return (value,) if isinstance(value, str | Path) else value
 
 
-class SftConfig(Training):
+class Gate(Config):
+    """What each saved checkpoint has to pass, see `training.gate_callback.GateCallback`."""
+
+    baseline: str = Field(description="name given by tuna-eval baseline set, or folder of a run or of a model's runs")
+    suites: tuple[str, ...] = Field(min_length=1, description="benchmarks to run")
+    results: Path = Field(Path("results"), description="results folder")
+    run_options: tuple[str, ...] = Field((), description='further options of tuna-eval run, such as [--limit, "20"]')
+    max_drop: dict[str, float] = Field({}, description="points a benchmark may lose: gate.max_drop.superni=1")
+    level: float = Field(0.05, gt=0, lt=1, description="share of false alarms of one gate")
+    on_failure: Literal["stop", "warn"] = Field("warn", description="whether a failed gate ends the training")
+
+    @field_validator("suites", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """A single name stands for a list of one."""
+        return (value,) if isinstance(value, str) else value
+
+
+class Tuning(Training):
+    """What trains a model that writes."""
+
+    gate: Gate | None = Field(None, description="evaluates every checkpoint of save_steps against a baseline")
+
+
+class SftConfig(Tuning):
     """`tuna-train sft`: MLE on response tokens (Eq. 2)."""
 
     learning_rate: float = Field(2e-5, gt=0, description="highest of the schedule; Section 3.1")
 
 
-class RankConfig(Training):
+class RankConfig(Tuning):
     """`tuna-train rank`: ranking loss and MLE regulariser (Eq. 4-6)."""
 
     loss: Loss = Loss()
@@ -135,7 +159,7 @@ class PrmConfig(Training):
     )
 
 
-class RlConfig(Training):
+class RlConfig(Tuning):
     """`tuna-train rl`: the RLHF baseline, a policy tuned by a proxy ranking model's scores (Table 10).
 
     `data` holds instructions; responses in it are not read. The paper gives no settings; AlpacaFarm's, whose PPO models

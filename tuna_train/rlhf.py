@@ -29,7 +29,7 @@ from tuna_train.training.build import (
     training_arguments,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.fit import once, run_trainer
+from tuna_train.training.fit import gates_of, once, run_trainer
 from tuna_train.training.inputs import EncodedFiles, Inputs, encoder_of, inputs_of, read_by_file
 from tuna_train.training.record import finite, training_record, write_record
 from tuna_train.training.resuming import identity_of, last_checkpoint
@@ -69,6 +69,8 @@ def fit_rl(config: RlConfig, progress: Progress) -> Path:
         raise ConfigError(
             "the start is an adapter, which full fine-tuning cannot measure KL from", place="model", cure=cure
         )
+
+    gates_of(config, source, progress)  # what is wrong with it is told before anything is read
 
     def train() -> None:
         tasks = _read(config, source, progress)
@@ -217,7 +219,8 @@ def _train(config: RlConfig, source: LocalModel, ranker: PrmRanker, tasks: _Task
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     arguments = rl_arguments(config, eval_on_start=bool(config.eval_data) and checkpoint is None)
-    trainer = _trainer(config, source, ranker, tasks, arguments, callbacks=callbacks_of(config, progress))
+    callbacks = [*callbacks_of(config, progress), *gates_of(config, source, progress)]
+    trainer = _trainer(config, source, ranker, tasks, arguments, callbacks=callbacks)
     run_trainer(trainer, checkpoint, progress)
     _drop_reference(trainer)
     save_checkpoint(trainer, config.output, source, config.model, tasks.inputs.encoder.end_id)

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ranked_files import write_examples
 
 from silent import Silent
 from tiny_models import save_model, save_tokenizer
 from tuna_eval.baselines import set_baseline
 from tuna_eval.errors import ConfigError
+from tuna_eval.llm.models import LocalModel
 from tuna_eval.llm.scripted_engine import Rule, ScriptedEngine
 from tuna_eval.run import RunSettings, plan, run
 from tuna_eval.store import RunFolder
 from tuna_eval.tasks.catalog import SuiteOptions, open_suites
-from tuna_train.training.gate_callback import GateCallback, evaluation_environment
+from tuna_train.config import Gate, RankConfig, build_config
+from tuna_train.training.fit import fit
+from tuna_train.training.gate_callback import GateCallback, evaluation_environment, gate_of
 
 LIMIT = 2
 OPTIONS = ["--data", "mini", "--shots", "0", "--limit", str(LIMIT), "--max-new-tokens", "3", "--engine", "hf"]
@@ -35,6 +39,10 @@ def results(tmp_path: Path) -> Path:
     finished = run(plan(suite, script, settings), script, Silent())
     set_baseline(tmp_path / "results", "main", [RunFolder(finished.folder)])
     return tmp_path / "results"
+
+
+def gate(results: Path, **values: Any) -> Gate:
+    return Gate.model_validate({"baseline": "main", "suites": "superni", "results": results, **values})
 
 
 def train(folder: Path, callback: GateCallback, steps: int = 4) -> Any:
@@ -64,7 +72,7 @@ def report_of(callback: GateCallback) -> Mapping[str, Any]:
 def test_a_checkpoint_that_fails_its_gate_ends_the_training_if_asked(
     results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    callback = GateCallback("main", ["superni"], results=results, run_options=OPTIONS, on_failure="stop")
+    callback = GateCallback(gate(results, run_options=OPTIONS, on_failure="stop"))
     with caplog.at_level(logging.WARNING):
         state = train(tmp_path, callback)
     assert state.global_step == 2
@@ -80,12 +88,10 @@ def test_a_checkpoint_that_fails_its_gate_ends_the_training_if_asked(
 def test_a_tolerated_drop_and_a_missing_verdict_let_the_training_go_on(
     results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tolerant = GateCallback(
-        "main", ["superni"], results=results, run_options=OPTIONS, max_drop={"superni": 100}, on_failure="stop"
-    )
+    tolerant = GateCallback(gate(results, run_options=OPTIONS, max_drop={"superni": 100}, on_failure="stop"))
     assert train(tmp_path / "tolerant", tolerant, steps=2).global_step == 2
     assert [verdict.passed for verdict in tolerant.verdicts] == [True]
-    wrong = GateCallback("main", ["superni"], results=results, run_options=["--limit", "0"], on_failure="stop")
+    wrong = GateCallback(gate(results, run_options=["--limit", "0"], on_failure="stop"))
     with caplog.at_level(logging.WARNING):
         assert train(tmp_path / "wrong", wrong).global_step == 4
     assert [(verdict.step, verdict.passed) for verdict in wrong.verdicts] == [(2, None), (4, None)]
@@ -93,13 +99,51 @@ def test_a_tolerated_drop_and_a_missing_verdict_let_the_training_go_on(
     assert "step 4: no verdict (tuna-eval: --limit 0 leaves nothing to run" in caplog.text
 
 
+@pytest.mark.model
+def test_a_configuration_can_ask_for_it(results: Path, tmp_path: Path) -> None:
+    class Telling(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    notes: list[str] = []
+    start, data = save_model(tmp_path / "start"), tmp_path / "ranked.jsonl"
+    write_examples(data, 8)
+    values = {
+        "model": str(start), "data": data, "output": tmp_path / "tuned", "batch_size": 2, "save_steps": 2,
+        "gate": {"baseline": "main", "suites": "superni", "results": results, "run_options": OPTIONS},
+    }  # fmt: skip
+    fit(build_config(RankConfig, values, "test"), "rank", Telling())
+    assert (tmp_path / "tuned/training.json").is_file()
+    lines = [line for line in notes if "superni_0shot rougeL" in line]
+    assert [line.partition(":")[0] for line in lines] == ["step 2"]
+    assert (results / "runs/tuned--checkpoint-2").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"save_steps": None}, "gate: no checkpoint is saved; set save_steps"),
+        ({"fsdp": True}, "gate: checkpoints of a sharded training are no models yet"),
+        ({"gate": {"baseline": "mian", "suites": "superni"}}, "no run and no baseline 'mian'"),
+    ],
+)
+def test_a_gate_that_cannot_be_is_told_before_the_training(
+    results: Path, tmp_path: Path, values: dict[str, Any], message: str
+) -> None:
+    wanted = {"gate": {"baseline": "main", "suites": ["superni"]}, "output": tmp_path / "tuned", **values}
+    wanted["gate"] |= {"results": results}
+    config = build_config(RankConfig, {"model": str(tmp_path), "data": "a.json", **wanted}, "test")
+    assert config.gate is not None
+    source = LocalModel("start", tmp_path, None, tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        gate_of(config, config.gate, source, print)
+
+
 def test_what_is_not_there_is_told_before_anything_is_trained(results: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run and no baseline 'mian'"):
-        train(tmp_path, GateCallback("mian", ["superni"], results=results))
+        train(tmp_path, GateCallback(gate(results, baseline="mian")))
     with pytest.raises(ConfigError, match="unknown suite 'superny'"):
-        train(tmp_path, GateCallback("main", ["superny"], results=results))
-    with pytest.raises(ConfigError, match="use stop or warn"):
-        GateCallback("main", ["superni"], on_failure="explode")  # type: ignore[arg-type]
+        train(tmp_path, GateCallback(gate(results, suites="superny")))
     assert not (tmp_path / "training").exists() or not list((tmp_path / "training").glob("checkpoint-*"))
 
 

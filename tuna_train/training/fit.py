@@ -14,7 +14,7 @@ from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_eval.run import Progress
 from tuna_eval.schema import JSON
-from tuna_train.config import Training
+from tuna_train.config import Training, Tuning
 from tuna_train.training.build import (
     CHECKPOINTS,
     fitting_micro_batch,
@@ -30,7 +30,7 @@ from tuna_train.training.resuming import claim, identity_of, last_checkpoint
 from tuna_train.training.saving import save_checkpoint
 
 
-def fit(config: Training, command: str, progress: Progress) -> Path:
+def fit(config: Tuning, command: str, progress: Progress) -> Path:
     """Trains as a configuration says and saves the checkpoint; every process of a launch calls it.
 
     A run that was killed goes on from its last checkpoint; one that is done is left as it is.
@@ -52,11 +52,26 @@ def fit(config: Training, command: str, progress: Progress) -> Path:
     check_settings(config)
     source = resolve_model(config.model)
     check_model(config, source)
+    gates_of(config, source, progress)  # what is wrong with it is told before the data are read
 
     def train() -> None:
         _train(config, command, source, read_inputs(config, source, progress), progress)
 
     return once(config, lambda: identity_of(config, command, source), train, progress)
+
+
+def gates_of(config: Tuning, source: LocalModel, progress: Progress) -> list[Any]:
+    """The callback behind `gate`, if that is set.
+
+    Raises:
+        ConfigError: see `gate_callback.gate_of`.
+        StoreError: likewise.
+    """
+    if config.gate is None:
+        return []
+    from tuna_train.training.gate_callback import gate_of  # transformers takes seconds
+
+    return [gate_of(config, config.gate, source, progress.note)]
 
 
 def once(
@@ -142,7 +157,7 @@ def _tell_idle_gpus(progress: Progress) -> None:
         progress.note(f"warning: one of {count} GPUs is used; torchrun --nproc_per_node {count} uses all")
 
 
-def _train(config: Training, command: str, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
+def _train(config: Tuning, command: str, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
     from tuna_train.training.logs import callbacks_of
     from tuna_train.training.trainer import RankingTrainer
 
@@ -157,7 +172,7 @@ def _train(config: Training, command: str, source: LocalModel, inputs: Inputs, p
         loss=loss_of(config),
         packed=config.packing,
         row_tokens=config.row_tokens,
-        callbacks=callbacks_of(config, progress),
+        callbacks=[*callbacks_of(config, progress), *gates_of(config, source, progress)],
     )
     run_trainer(trainer, checkpoint, progress)
     save_checkpoint(trainer, config.output, source, config.model, inputs.encoder.end_id)

@@ -27,6 +27,7 @@ _FREE = (
     "keep_checkpoints",
     "logging_steps",
     "report_to",
+    "gate",
 )
 
 

@@ -13,6 +13,7 @@ from tuna_eval.schema import Summary
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.table import Table
 
     from tuna_eval.judge.report import BiasReport
     from tuna_eval.judging.judging import Judged
@@ -110,27 +111,59 @@ def show_results(
 def show_metrics(
     results: Mapping[str, Mapping[str, Summary]], covered: Mapping[str, str], title: str, progress: ConsoleProgress
 ) -> None:
-    """A table for each set of metrics, one row a suite; `covered` says of a suite how much of it was scored."""
+    """A table for each set of metrics, one row a suite, or one row a metric where the terminal is too narrow for that.
+
+    `covered` says of a suite how much of it was scored.
+    """
+    from rich.measure import Measurement
+
+    console = progress.console
+    for metrics in dict.fromkeys(tuple(values) for values in results.values()):
+        shown = {suite: values for suite, values in results.items() if tuple(values) == metrics}
+        captions = ["[95% bootstrap interval]"] if any(s.interval for v in shown.values() for s in v.values()) else []
+        if any(_is_sparse(name, values[name]) for values in shown.values() for name in metrics):
+            captions.append(f"{SPARSE} too few verdicts: not comparable")
+        table = _row_a_suite(shown, covered)
+        if Measurement.get(console, console.options.update(width=1_000), table).maximum > console.width:
+            table = _row_a_metric(shown, covered)
+        table.title, table.title_justify = title, "left"
+        table.caption = "; ".join(captions) or None
+        console.print(table)
+
+
+def _row_a_suite(results: Mapping[str, Mapping[str, Summary]], covered: Mapping[str, str]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    for metrics in dict.fromkeys(tuple(values) for values in results.values()):
-        shown = [values for values in results.values() if tuple(values) == metrics]
-        captions = ["[95% bootstrap interval]"] if any(s.interval for values in shown for s in values.values()) else []
-        if any(_is_sparse(name, values[name]) for values in shown for name in metrics):
-            captions.append(f"{SPARSE} too few verdicts: not comparable")
-        caption = "; ".join(captions) or None
-        table = Table(title=title, title_justify="left", caption=caption, box=SIMPLE)
-        table.add_column("suite")
-        if covered:
-            table.add_column("coverage")
-        for name in metrics:
-            table.add_column(name, justify="right", no_wrap=True)
-        for suite, values in results.items():
-            if tuple(values) == metrics:
-                first = [covered[suite]] if covered else []
-                table.add_row(suite, *first, *(_marked(name, values[name]) for name in metrics))
-        progress.console.print(table)
+    table = Table(box=SIMPLE)
+    table.add_column("suite")
+    if covered:
+        table.add_column("coverage")
+    for name in next(iter(results.values())):
+        table.add_column(name, justify="right", no_wrap=True)
+    for suite, values in results.items():
+        table.add_row(suite, *_of(suite, covered), *(_marked(name, value) for name, value in values.items()))
+    return table
+
+
+def _row_a_metric(results: Mapping[str, Mapping[str, Summary]], covered: Mapping[str, str]) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, show_header=False)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right")
+    for suite, values in results.items():
+        table.add_row(f"[bold]{suite}[/]", "")
+        for text in _of(suite, covered):
+            table.add_row("coverage", text)
+        for name, value in values.items():
+            table.add_row(name, _marked(name, value))
+    return table
+
+
+def _of(suite: str, covered: Mapping[str, str]) -> list[str]:
+    return [covered[suite]] if covered else []
 
 
 def _covered(coverage: Mapping[str, object]) -> str:

@@ -141,7 +141,8 @@ def run(plan: Plan, engine: Engine, progress: Progress) -> FinishedRun:
         record = _record(plan, engine, earlier)
         pending = _pending(plan, folder)
         progress.note(f"{plan.suite.name}: {len(plan.prompts)} prompts, {len(pending)} to go; run {folder.path}")
-        progress.note(f"first prompt ({plan.format}):\n{plan.prompts[0].prompt.text}")
+        if pending:
+            progress.note(f"first prompt ({plan.format}):\n{plan.prompts[0].prompt.text}")
         folder.write_record(record)
         if pending:
             session = _Session()

@@ -88,7 +88,6 @@ export function Refusal({ run, against, pair }) {
     "div",
     { class: "refusal", role: "note" },
     h("strong", null, `${names[0]} does not compare with ${names[1]}: `),
-    "they differ in",
     h(
       "ul",
       null,

@@ -149,7 +149,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
             "--out", type=Path, default=Path("recipes"), metavar="DIR", help="folder of all artefacts (recipes)"
         )
     action.add_argument(
-        "--set", nargs="+", default=[], metavar="key=value", help="for every training, such as micro_batch=4"
+        "--set", action="append", default=[], metavar="key=value", help="for every training; may be given again"
     )
     action.add_argument("--launcher", metavar="WORDS", help='for trainings, such as "torchrun --nproc_per_node 8"')
     action.add_argument("--dry-run", action="store_true", help="print the commands, and run none")

@@ -124,6 +124,7 @@ def test_an_artefact_that_is_there_is_not_made() -> None:
         (["recipe", "run", "tuna", "instructions", "--dry-run"], "not name=value"),
         (["recipe", "show", "tuna_p", "beta=high"], "'high' is no number"),
         (["recipe", "run", "alpaca", "instructions=none.json"], "no such file: none.json"),
+        (["recipe", "run", "alpaca", "instructions=none.json", "--dry-run"], "no such file: none.json"),
         (["recipe", "show", "lambda_sweep", "mle_weight=7"], "lambda_sweep varies mle_weight"),
         (["recipe", "show", "data_amount_sweep", "tuna_p=PATH"], "makes tuna_p"),
     ],
@@ -141,6 +142,16 @@ def test_show_tells_settings_places_and_commands(capsys: pytest.CaptureFixture[s
     assert re.search(r"learning_rate +5e-06 +Table 7", shown)
     assert "tuna-train data mix" in shown
     assert "<instructions>" in shown
+
+
+def test_a_dry_run_prints_what_could_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "i.json").touch()
+    words = [f"instructions={tmp_path / 'i.json'}", "--out", str(tmp_path / "out"), "--dry-run", "--set", "epochs=2"]
+    assert main(["recipe", "run", "--set", "micro_batch=4", "alpaca", *words]) == 0
+    assert re.fullmatch(r"tuna-train sft .* micro_batch=4 epochs=2\n", capsys.readouterr().out)
+    assert main(["recipe", "run", "alpaca", *words, "--launcher", "torchrun --nproc_per_node 2"]) == 0
+    assert capsys.readouterr().out.startswith("torchrun --nproc_per_node 2 -m tuna_train.cli sft ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_keeps_the_parameters_it_was_begun_with(tmp_path: Path) -> None:

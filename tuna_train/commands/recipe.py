@@ -66,23 +66,21 @@ def _show(name: str, assignments: Sequence[str], out: Path) -> str:
     lines += [f"  {key:<{width}}  {value:<{wide}}  {place}" for key, value, place in shown]
     parameters = choose_parameters(assignments)
     needed = {key: f"<{key}>" for key, value in parameters.items() if value is None}
-    lines += ["commands:", *(f"  {_as_shell(step)}" for step in plan(name, {**parameters, **needed}, out))]
+    lines += [
+        "commands:",
+        *(f"  {shlex.join(['tuna-train', *step.command])}" for step in plan(name, {**parameters, **needed}, out)),
+    ]
     return "\n".join(lines)
-
-
-def _as_shell(step: Step) -> str:
-    return shlex.join(["tuna-train", *step.command])
 
 
 def _run(options: argparse.Namespace) -> int:
     """Makes everything that is missing, one command after the other; each resumes what it began."""
     parameters = choose_parameters(options.assignments)
     steps = plan(options.name, parameters, options.out)
-    if not options.dry_run:
-        check_files(parameters)
+    check_files(parameters)
     commands = [_command(step, options) for step in steps]
     if options.dry_run:
-        print_text("\n".join(shlex.join(command) for command in commands))
+        print_text("\n".join(_as_shell(step, options) for step in steps))
         return 0
     keep_parameters(options.out, parameters)
     progress = ConsoleProgress()
@@ -115,10 +113,16 @@ def _exit_code(command: Sequence[str]) -> int:
         raise ConfigError(problem, place="--launcher", cure="check the words") from fault
 
 
+def _as_shell(step: Step, options: argparse.Namespace) -> str:
+    """As a user would write it, who has the console scripts."""
+    interpreter, *words = _command(step, options)
+    return shlex.join(["tuna-train", *words[2:]] if interpreter == sys.executable else [interpreter, *words])
+
+
 def _command(step: Step, options: argparse.Namespace) -> list[str]:
     trained = step.command[0] in TRAINED
     launcher = shlex.split(options.launcher) if trained and options.launcher else [sys.executable]
     extra = options.set if trained else []
-    if any("=" not in assignment for assignment in extra):
-        raise ConfigError(f"not key=value: {' '.join(extra)}", place="--set", cure="write --set micro_batch=4")
+    if wrong := [assignment for assignment in extra if "=" not in assignment]:
+        raise ConfigError(f"not key=value: {wrong[0]}", place="--set", cure="write --set micro_batch=4")
     return [*launcher, "-m", "tuna_train.cli", *step.command, *extra]

@@ -107,7 +107,10 @@ class Layout:
                 return self.sees(query, key, window)
 
             tokens, device = len(self.position), str(self.position.device)
-            self._block_masks[window] = create_block_mask(sees, None, None, tokens, tokens, device=device)
+            # Compiled, or all pairs of tokens would be in memory at once.
+            compiled = self.position.is_cuda
+            mask = create_block_mask(sees, None, None, tokens, tokens, device=device, _compile=compiled)
+            self._block_masks[window] = mask
         return self._block_masks[window]
 
 

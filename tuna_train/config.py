@@ -65,6 +65,7 @@ class Training(Config):
     output: Path = Field(description="folder of the checkpoint")
     eval_data: tuple[Path, ...] = Field((), description="held-out examples, measured before and after")
     name: str = Field("", description="what the model card calls the model; default: the output folder's name")
+    recipe: str = Field("", description="recipe that the training is of, for its record")
     format: Literal["auto", "alpaca", "chat", "plain"] = Field(
         "alpaca", description="prompt format; the paper's is Alpaca's"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ class LogitsBudget:
     Attributes:
         chunk: computed together, in the forward and in the backward pass.
         kept: carried from the forward to the backward pass; those of the other chunks are computed a second time,
-            which costs one matrix product more on top of three. Soft-capped logits are never kept.
+            which costs one matrix product more on top of three. Soft-capped logits are never kept, and none are where
+            no gradient is wanted.
     """
 
     chunk: int = 2**25
@@ -51,6 +52,9 @@ def token_logprobs(
     Returns:
         Nats, float32 or wider. Shape (tokens,).
     """
+    budget = budget or LogitsBudget()
+    if not torch.is_grad_enabled():  # inside the function below it never is
+        budget = replace(budget, kept=0)
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     with torch.autocast(device, enabled=False):
@@ -60,7 +64,7 @@ def token_logprobs(
             None if bias is None else bias.to(dtype),
             targets,
             softcap,
-            budget or LogitsBudget(),
+            budget,
         )
     return out
 
@@ -137,9 +141,9 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: float | No
     return logits if cap is None else logits.to(_wide(weight)).div_(cap).tanh_().mul_(cap)
 
 
-def _in_cache(numbers: Tensor) -> tuple[Tensor, ...]:
-    """Rows that a processor's cache holds from one pass over them to the next; all of them on other devices."""
-    return torch.split(numbers, max(1, CACHED // numbers.shape[1]) if numbers.device.type == "cpu" else len(numbers))
+def _rows_in_cache(numbers: Tensor) -> int:
+    """How many rows a processor's cache holds from one pass over them to the next; all of them on other devices."""
+    return max(1, CACHED // numbers.shape[1]) if numbers.device.type == "cpu" else len(numbers)
 
 
 def _log_softmax_(logits: Tensor) -> Tensor:
@@ -147,15 +151,16 @@ def _log_softmax_(logits: Tensor) -> Tensor:
     wide = _wide(logits)
     if logits.dtype != wide or logits.device.type != "cpu":
         return log_softmax(logits, 1, dtype=wide)
-    for rows in _in_cache(logits):
+    for rows in torch.split(logits, _rows_in_cache(logits)):
         rows.copy_(log_softmax(rows, 1))
     return logits
 
 
 def _logits_grad_(logprobs: Tensor, targets: Tensor, grad: Tensor) -> Tensor:
     """Gradient at the logits, written over their log-softmax."""
-    for rows, factors in zip(_in_cache(logprobs), _in_cache(-grad[:, None].expand_as(logprobs)), strict=True):
-        rows.exp_().mul_(factors)
+    at_once = _rows_in_cache(logprobs)
+    for rows, weights in zip(torch.split(logprobs, at_once), torch.split(grad[:, None], at_once), strict=True):
+        rows.exp_().mul_(-weights)
     return logprobs.scatter_add_(1, targets[:, None], grad[:, None])
 
 

@@ -76,7 +76,9 @@ def _add(name: str, into: _Plan) -> Path:
     if label not in into.steps:
         reads = [str(_filled(word, into)) for word in recipe.reads]
         settings = {key: _filled(setting.value, into) for key, setting in recipe.settings.items()}
-        into.steps[label] = Step(label, recipe, output, (*recipe.run.split(), *_words(recipe, reads, settings, output)))
+        words = _words(recipe, reads, settings, output)
+        named = [f"recipe={label}"] if recipe.makes == "checkpoint" else []
+        into.steps[label] = Step(label, recipe, output, (*recipe.run.split(), *words, *named))
     return output
 
 

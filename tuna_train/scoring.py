@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from tuna_train.packing import Batch, Row
 # Families whose every layer is attention with rotary positions from `position_ids`, and whose logits are the LM head's,
 # soft-capped where the config says so. tests/train/test_packed_scoring.py compares each with the padded forward pass.
 PACKABLE = (
+    "gemma",
     "gemma2",
     "gemma3_text",
     "gpt_neox",
@@ -78,12 +80,14 @@ def response_logprobs(model: nn.Module, batch: Batch, budget: LogitsBudget | Non
     Args:
         model: a causal language model, wrapped or not; after `enable_packing` if the batch is packed.
         batch: on the model's device.
-        budget: how many logits of packed rows exist at a time.
+        budget: how many logits of all packed rows exist at a time.
 
     Raises:
         ConfigError: a packed batch, and a model that was not prepared for it.
     """
     inner = prepared_for(batch, model, by="enable_packing")
+    whole = budget or LogitsBudget()
+    budget = replace(whole, kept=whole.kept // len(batch.rows))  # all rows are there until the backward pass
     logits_of = inner.forward
 
     def forward(*_: object, **__: object) -> Tensor:

@@ -123,10 +123,10 @@ def run_side(arguments: argparse.Namespace) -> None:
     size = arguments.micro_batch
     groups = [records[i : i + size] for i in range(0, len(records), size)]
     model = small_llama()
+    keep_freed_memory()  # as the trainer does; both sides, so that it is not what is measured
     step: Callable[[Any], float]
     if arguments.side == "packed":
         enable_packing(model)
-        keep_freed_memory()  # as the trainer does; it does not help the released step, whose blocks are larger
         step = lambda groups: packed_step(model, groups, arguments.at_once)  # noqa: E731
     else:
         step = lambda groups: released_step(model, groups)  # noqa: E731

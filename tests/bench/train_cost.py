@@ -90,8 +90,8 @@ def draw(seconds: dict[str, list[float]]) -> None:
     figure.savefig(FIGURE, metadata={"Date": None})
 
 
-def gemma_step(threads: int) -> None:
-    """A whole optimizer step of a random Gemma-3-270M, 4 instructions of 5 candidates, in this process."""
+def gemma_step(threads: int, checkpointing: bool) -> None:
+    """The second optimizer step of a random Gemma-3-270M, 4 instructions of 5 candidates at once, in this process."""
     from transformers import AutoModelForCausalLM, Gemma3TextConfig
 
     torch.set_num_threads(threads)
@@ -110,28 +110,37 @@ def gemma_step(threads: int) -> None:
     enable_packing(model)
     keep_freed_memory()  # as the trainer does, and gives back
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    taken = step(model, [instruction(5, config.vocab_size, seed) for seed in range(4)], packed=True)
-    give_back_freed_memory()
-    optimizer.step()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    taken = 0.0
+    for instructions, candidates in ((1, 1), (4, 5)):  # the states of AdamW are there from the first step on
+        group = [instruction(candidates, config.vocab_size, seed) for seed in range(instructions)]
+        taken = step(model, group, packed=True)
+        give_back_freed_memory()
+        optimizer.step()
+        optimizer.zero_grad()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     weights = sum(p.numel() for p in model.parameters())
-    print(json.dumps({"gemma_step_peak_gib": peak / 2**30, "gemma_step_seconds": taken, "gemma_weights": weights}))
+    print(json.dumps({"peak_gib": peak / 2**30, "seconds": taken, "weights": weights}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--gemma", action="store_true", help="only the step of Gemma's size, in this process")
+    parser.add_argument("--gemma", choices=["plain", "checkpointing"], help="only the step of Gemma's size, here")
     arguments = parser.parse_args()
     if arguments.gemma:
-        gemma_step(arguments.threads)
+        gemma_step(arguments.threads, arguments.gemma == "checkpointing")
         return
     torch.set_num_threads(arguments.threads)
     seconds = seconds_by_candidates(arguments.repeats)
     draw(seconds)
-    command = [sys.executable, "-m", "tests.bench.train_cost", "--gemma", "--threads", str(arguments.threads)]
-    gemma = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    gemma = {}
+    for way in ("plain", "checkpointing"):
+        command = [sys.executable, "-m", "tests.bench.train_cost", "--gemma", way, "--threads", str(arguments.threads)]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        gemma |= {f"gemma_{way}_{name}": value for name, value in json.loads(output.splitlines()[-1]).items()}
     packed, padded = line_through(seconds["packed"]), line_through(seconds["padded"])
     figures = {
         "packed_seconds_a_candidate": packed[1],

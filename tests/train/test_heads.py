@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from logits import Logits
 from torch import Tensor
 
 from tuna_train.heads import LogitsBudget, token_logprobs
@@ -91,24 +90,18 @@ def test_under_autocast_products_are_bfloat16_and_the_softmax_is_not() -> None:
     assert weight.grad.dtype == torch.float32
 
 
-class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
-    """Records the largest tensor that any operation makes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for value in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(value, Tensor):
-                self.elements = max(self.elements, value.numel())
-        return out
-
-
 def test_no_tensor_is_larger_than_a_chunk_of_logits() -> None:
     hidden, targets = torch.randn(64, 4, requires_grad=True), torch.randint(100, (64,))
     weight = torch.randn(100, 4, requires_grad=True)
-    with LargestTensor() as largest:
+    with Logits(columns=100) as logits:
         token_logprobs(hidden, weight, targets, budget=LogitsBudget(chunk=800, kept=1600)).sum().backward()
-    assert largest.elements == 800
+    assert logits.largest == 800
+    assert logits.held == 2400  # those kept, and those at work
+
+
+def test_none_are_kept_where_no_gradient_is_wanted() -> None:
+    hidden, weight, targets = torch.randn(64, 4), torch.randn(100, 4, requires_grad=True), torch.randint(100, (64,))
+    for way in (torch.no_grad, torch.inference_mode):
+        with way(), Logits(columns=100) as logits:
+            token_logprobs(hidden, weight, targets, budget=LogitsBudget(chunk=800, kept=10**6))
+        assert logits.held == 800

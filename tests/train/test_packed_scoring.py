@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from logits import Logits
 from tiny_families import CONFIGS, VOCABULARY, instructions, tiny_model
 from torch import Tensor
 
+from tiny_models import save_tokenizer
 from tuna_eval.errors import ConfigError
+from tuna_train.config import RankConfig, build_config
 from tuna_train.heads import LogitsBudget
 from tuna_train.losses import objective, sequence_scores
 from tuna_train.packing import Batch, collate
 from tuna_train.scoring import PACKABLE, causal_lm, enable_packing, response_logprobs
+from tuna_train.training.build import load_causal_lm
 
 
 def packable(name: str = "llama") -> Any:
@@ -100,6 +105,27 @@ def test_gradient_checkpointing_changes_nothing(name: str, reentrant: bool) -> N
 def test_a_small_budget_changes_nothing() -> None:
     model, batch = packable("gemma2"), collate(instructions(), packed=True)
     assert_same(step(model, batch, LogitsBudget(chunk=5 * VOCABULARY, kept=20 * VOCABULARY)), step(model, batch))
+
+
+def test_rows_share_the_budget() -> None:
+    model = packable()
+    batch = collate(instructions(), packed=True, row_tokens=30)
+    room = 40 * VOCABULARY
+    with Logits(columns=VOCABULARY) as logits:
+        response_logprobs(model, batch, LogitsBudget(chunk=VOCABULARY, kept=room)).values.sum().backward()
+    assert len(batch.rows) > 2
+    assert room / 2 < logits.held <= room + VOCABULARY
+
+
+def test_a_soft_cap_of_attention_is_kept_when_a_model_is_loaded(tmp_path: Path) -> None:
+    tiny_model("gemma2").save_pretrained(tmp_path)
+    save_tokenizer(tmp_path)
+    batches = [collate(instructions(), packed=packed) for packed in (False, True)]
+    losses = []
+    for packed, batch in zip((False, True), batches, strict=True):
+        values = {"model": str(tmp_path), "data": "a.json", "output": "out", "packing": packed}
+        losses.append(step(load_causal_lm(build_config(RankConfig, values, "test")), batch))
+    assert_same(losses[1], losses[0])
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,10 @@ def test_arguments_of_transformers(tmp_path: Path) -> None:
         ({"output": "a.jsonl/out"}, "cannot be written"),
         ({"precision": "float16"}, "precision: float16 needs a GPU"),
         ({"lora": {"quantize": "4bit"}}, "lora.quantize: 4bit weights need a GPU"),
-        ({"deepspeed": "a.jsonl"}, "the package deepspeed is not installed"),
+        ({"deepspeed": "zero2.json"}, "the package deepspeed is not installed"),
+        ({"deepspeed": "zero3.json"}, "zero3.json: ZeRO stage 3 scatters the LM head's weight; set packing=false"),
+        ({"deepspeed": "zero3.json", "packing": False}, "the package deepspeed is not installed"),
+        ({"deepspeed": "a.jsonl"}, "deepspeed: a.jsonl: not JSON"),
         ({"deepspeed": "none.json"}, "none.json: cannot be read"),
         ({"deepspeed": "a.jsonl", "fsdp": True}, "both fsdp and deepspeed"),
         ({"fsdp": True}, "one process has nothing to shard with; start torchrun"),
@@ -174,6 +178,8 @@ def test_settings_that_cannot_run_are_told_before_the_model_loads(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_examples(Path("a.jsonl"), 2)
+    for stage in (2, 3):
+        Path(f"zero{stage}.json").write_text(json.dumps({"zero_optimization": {"stage": stage}}))
     with pytest.raises(TunaError) as told:
         check_settings(config(**{"data": "a.jsonl", **values}))
     assert message in str(told.value)

@@ -23,6 +23,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("MistralConfig", {**_GROUPED, "sliding_window": WINDOW}),
     "qwen2": ("Qwen2Config", {**_GROUPED, **_MIXED, "use_sliding_window": True}),
     "qwen3": ("Qwen3Config", {**_GROUPED, "head_dim": 8}),
+    "gemma": ("GemmaConfig", {**_GROUPED, "head_dim": 8}),
     "gemma2": ("Gemma2Config", {**_GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
     "gemma3": ("Gemma3TextConfig", _GEMMA),
     "gpt_neox": ("GPTNeoXConfig", {**_WIDE, "rotary_pct": 0.25}),

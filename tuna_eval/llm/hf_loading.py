@@ -46,6 +46,11 @@ def choose_dtype(dtype: str, device: torch.device, model: LocalModel) -> str:
     return str(own) if own in DTYPES else "float32"
 
 
+def attention_options(model: LocalModel) -> dict[str, str]:
+    """What `from_pretrained` needs to be told: SDPA, its default, leaves out the soft cap of Gemma 2's attention."""
+    return {"attn_implementation": "eager"} if model.config.get("attn_logit_softcapping") else {}
+
+
 def load_model(model: LocalModel, *, dtype: str, device: torch.device) -> Any:
     """The model in evaluation mode, its adapter in place, free of the checkpoint's own decoding settings.
 
@@ -64,7 +69,11 @@ def load_model(model: LocalModel, *, dtype: str, device: torch.device) -> Any:
     try:
         with quiet_transformers():
             loaded, report = auto.from_pretrained(
-                str(model.folder), dtype=getattr(torch, dtype), device_map=placement, output_loading_info=True
+                str(model.folder),
+                dtype=getattr(torch, dtype),
+                device_map=placement,
+                output_loading_info=True,
+                **attention_options(model),
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(model, error) from error

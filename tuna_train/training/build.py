@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuna_eval.errors import ConfigError, EngineError
-from tuna_eval.llm.hf_loading import load_model
+from tuna_eval.llm.hf_loading import attention_options, load_model
 from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_train.config import Lora, Training
@@ -225,6 +225,7 @@ def _load_quantized(source: LocalModel, lora: Lora, dtype: str) -> Any:
             quantization_config=quantization,
             dtype=getattr(torch, dtype),
             device_map={"": local_rank()},
+            **attention_options(source),
         )
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 

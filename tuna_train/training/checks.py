@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def check_model(config: Training, source: LocalModel) -> None:
     Raises:
         ConfigError: it is no causal language model, or cannot be packed.
     """
+    import torch
+
     from tuna_train.scoring import PACKABLE
 
     require_causal(source, place="model")
@@ -52,6 +55,9 @@ def check_model(config: Training, source: LocalModel) -> None:
     if config.packing and family not in PACKABLE:
         problem = f"{family!r} models cannot be packed"
         raise ConfigError(problem, place="packing", cure=f"set packing=false, or take one of {', '.join(PACKABLE)}")
+    if config.packing and source.config.get("attention_dropout") and torch.cuda.is_available():
+        problem = "the packed attention of GPUs has no dropout"
+        raise ConfigError(problem, place="packing", cure="set packing=false, or attention_dropout to 0 in config.json")
     if "quantization_config" in source.config:
         raise ConfigError(
             "the weights are quantized, which cannot learn",
@@ -111,12 +117,25 @@ def _check_sharding(config: Training) -> None:
         if config.fsdp:
             raise ConfigError("both fsdp and deepspeed are set", place="fsdp", cure="choose one of them")
         _check_file(config.deepspeed)
+        if config.packing and _zero_stage(config.deepspeed) == 3:
+            cure = "set packing=false, use stage 2, or set fsdp=true instead"
+            raise ConfigError("ZeRO stage 3 scatters the LM head's weight", place=str(config.deepspeed), cure=cure)
         _require("deepspeed", place="deepspeed")
     if config.fsdp and processes() == 1:
         launch = "torchrun --nproc_per_node N -m tuna_train.cli rank --config ..."
         raise ConfigError("one process has nothing to shard with", place="fsdp", cure=f"start {launch}")
     if config.fsdp and config.lora and config.lora.quantize != "none":
         raise ConfigError("quantized weights cannot be sharded", place="lora.quantize", cure="set fsdp=false")
+
+
+def _zero_stage(file: Path) -> object:
+    """Of a DeepSpeed configuration; None if it names none."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise ConfigError(f"not JSON ({fault})", place=f"deepspeed: {file}", cure="mend the file") from fault
+    zero = values.get("zero_optimization") if isinstance(values, dict) else None
+    return zero.get("stage") if isinstance(zero, dict) else None
 
 
 def _require(name: str, place: str) -> None:

@@ -12,19 +12,20 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 # Parameters of glibc's mallopt(3): a block of the mapped size or more is the system's again when it is freed, and so is
-# the free end of the heap beyond the trimmed size.
+# the free end of the heap beyond the trimmed size. Chunks of logits are smaller in float32, see `heads.LogitsBudget`.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 TRIMMED, MAPPED = 2**30, 2**28
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process keep freed blocks that are smaller than the logits' largest chunks are in float32.
+    """Lets this process keep freed blocks below the mapped size.
 
     Returns:
-        Whether the C library can; glibc is the one that does.
+        Whether the C library can: glibc is the one that does, and old versions of it refuse so large a size.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all([mallopt(M_TRIM_THRESHOLD, TRIMMED), mallopt(M_MMAP_THRESHOLD, MAPPED)])
+    # In this order: a trimmed size alone would end glibc's own adaptation of the mapped one.
+    return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, MAPPED) and mallopt(M_TRIM_THRESHOLD, TRIMMED))
 
 
 def give_back_freed_memory() -> bool:
@@ -53,5 +54,10 @@ class HostMemory(TrainerCallback):  # type: ignore[misc]  # transformers is unty
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         """The gradients are there, and the states of the optimizer may not be yet."""
+        if args.device.type == "cpu":
+            give_back_freed_memory()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """The held-out data and the weights on their way to the disk want other blocks again."""
         if args.device.type == "cpu":
             give_back_freed_memory()

@@ -153,7 +153,7 @@ def spent(file: Path) -> Cost | None:
         else:
             paid = price.batch_price() if line.get("batched") else price
             usd += paid.cost(own_prompt, own_completion)
-    source = f"{replies} replies so far, {prompt} + {completion} tokens"
+    source = f"{replies} replies, {prompt} + {completion} tokens"
     if unpriced:
         source += f", {unpriced} replies of models without a list price"
     return Cost(f"{file.name}, so far", usd if unpriced < replies else None, source)

@@ -172,7 +172,7 @@ def test_what_was_spent_is_in_the_journal(tmp_path: Path) -> None:
     found = spent(file)
     assert found is not None
     assert found.usd == pytest.approx(2 * (1000 * 30 + 500 * 60) / 1e6)  # 0.12
-    assert found.source == "3 replies so far, 2007 + 1000 tokens, 1 replies of models without a list price"
+    assert found.source == "3 replies, 2007 + 1000 tokens, 1 replies of models without a list price"
 
 
 def test_replies_of_the_batch_api_cost_what_it_charges(tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ def _add_score(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--predictions", required=True, type=Path, metavar="FILE", help="JSON Lines of task, id, prediction; reviews"
     )
+    shots = "Super-NI demonstrations in the prompts that were answered: a run of superni_Nshot"
+    command.add_argument("--shots", nargs=1, type=int, default=[], metavar="N", help=shots)
     command.add_argument("--output", type=Path, metavar="DIR", help="write record.json and scores.jsonl here")
     command.add_argument("--json", action="store_true", help="print the metrics as one JSON object on standard output")
     _add_selection(command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -31,6 +33,7 @@ class Coverage:
         duplicates: outputs for an example that already had one; the first one counts.
         limit: examples a task that the user asked for, if fewer than there are; None otherwise.
         finish_reasons: how the outputs ended, where that is known.
+        scored_sha256: of the task and id of each scored example, in the data's order: equal counts may be of others.
     """
 
     expected_tasks: int
@@ -42,6 +45,7 @@ class Coverage:
     unknown: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     finish_reasons: dict[str, int] = field(default_factory=dict)
+    scored_sha256: str = ""
 
     def as_json(self) -> dict[str, JSON]:
         """Counts in full, ids up to `LISTED` of a kind."""
@@ -102,7 +106,7 @@ def score_outputs(suite: Suite, file: Path, folder: RunFolder | None) -> Scoring
 
 
 def _scores(suite: Suite, index: LineIndex, tally: Tally, coverage: Coverage) -> Iterator[Score]:
-    known = suite.task_names()
+    known, scored_ids = suite.task_names(), hashlib.sha256()
     for task in index.tasks:
         if task not in known:
             coverage.unknown += [f"{task} {line.get('id')}" for _, line in index.read(task)]
@@ -114,9 +118,12 @@ def _scores(suite: Suite, index: LineIndex, tally: Tally, coverage: Coverage) ->
         coverage.missing += [f"{task} {example.id}" for example in examples if example.id not in outputs]
         coverage.scored += len(answered)
         coverage.tasks += bool(answered)
+        for example in answered:
+            scored_ids.update(f"{json.dumps([task, example.id])}\n".encode())
         scored = suite.score(task, answered, [outputs[example.id] for example in answered])
         tally.add(task, scored)
         yield from scored.scores
+    coverage.scored_sha256 = scored_ids.hexdigest()
 
 
 def _outputs(task: str, ids: set[str], index: LineIndex, coverage: Coverage) -> dict[str, str]:

@@ -146,7 +146,8 @@ def test_human_scores(tmp_path: Path) -> None:
     file.write_text(json.dumps({"schema_version": 1, "systems": content}))
     text = table(file, "--layout", "human", "--baseline-row", "Alpaca")
     rows = rows_of(text)
-    assert (rows["Tuna"], rows["Tuna\\_p"], rows["Alpaca"]) == (["3.80<sup>∗,†</sup>"], ["2.98<sup>∗</sup>"], ["2.13"])
+    assert rows["Tuna"] == ["**3.80** (+1.67)<sup>∗,†</sup>"]
+    assert (rows["Tuna\\_p"], rows["Alpaca"]) == (["**2.98** (+0.85)<sup>∗</sup>"], ["2.13"])
     assert "better than Alpaca (p \\< 0.01)" in text
 
 
@@ -178,6 +179,10 @@ def test_a_trend_in_the_order_of_the_steps(results: Path, tmp_path: Path) -> Non
         record_of(run)["results"]["signatures"]["rougeL"],
     )
     assert len(list(csv.reader(io.StringIO(here("trend", *runs(results), "--format", "csv").stdout)))) == 3
+    assert '<th scope="row">20</th>' in here("trend", *runs(results), "--format", "html").stdout
+    latex = here("trend", *runs(results), "--format", "latex", "--baseline-row", "checkpoint-20").stdout
+    assert r"\caption{Scores by training step.}" in latex
+    assert "Differences refer to checkpoint-20." in latex
 
 
 def test_a_trend_without_steps_keeps_the_order_given(results: Path, tmp_path: Path) -> None:

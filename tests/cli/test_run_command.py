@@ -403,7 +403,32 @@ def test_predictions_for_other_data_are_refused(tmp_path: Path) -> None:
 def test_a_run_can_be_scored_anew_from_its_samples(script: Path, tmp_path: Path) -> None:
     run = json.loads(here(*scripted(script, tmp_path, "--shots", 0, "--json"), check=True).stdout)["superni_0shot"]
     result = score(_samples(tmp_path), "--json")
-    assert json.loads(result.stdout) == {"superni": run}
+    assert json.loads(result.stdout) == {"superni_0shot": run}
+    assert "the run answered superni_0shot" in last_line(score(_samples(tmp_path), "--shots", 2).stderr)
+
+
+def test_predictions_of_so_many_shots_are_a_run_of_them(tmp_path: Path) -> None:
+    rows = [{"task": t, "id": i, "prediction": o} for t, i, o in mini_instances()]
+    halves = {"first": rows[: len(rows) // 2], "second": rows[len(rows) // 2 :]}
+    for name, lines in halves.items():
+        (tmp_path / f"in-{name}").mkdir()
+        file = predictions(tmp_path / f"in-{name}", lines)
+        result = score(file, "--shots", 2, "--output", tmp_path / name, "--json")
+        assert list(json.loads(result.stdout)) == ["superni_2shot"]
+    first, second = (tmp_path / name for name in halves)
+    assert json.loads((first / "record.json").read_text())["suite"] == "superni_2shot"
+    # As many tasks and examples, but not the same ones.
+    refused = here("gate", second, "--baseline", first)
+    assert refused.returncode == 2
+    assert "hash of the tasks and ids scored" in last_line(refused.stderr)
+    assert here("gate", first, "--baseline", first).returncode == 0
+    table = here("table", f"a={first}", f"b={second}", "--baseline-row", "a").stdout
+    assert "| a | – | 100.0" in table
+    assert "does not compare with a (hash of the tasks and ids scored: " in table
+    lmentry = here("score", "--suite", "lmentry", "--predictions", file, "--shots", 2)
+    assert "lmentry has no --shots" in last_line(lmentry.stderr)
+    vicuna = here("score", "--suite", "vicuna_qa", "--predictions", file, "--shots", 0)
+    assert "--shots has no meaning for stored reviews" in last_line(vicuna.stderr)
 
 
 def test_vicuna_answers_are_greedy_or_sampled_as_asked(script: Path, tmp_path: Path) -> None:

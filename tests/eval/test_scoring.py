@@ -52,3 +52,17 @@ def test_peak_memory_does_not_grow_with_the_number_of_tasks(tmp_path: Path) -> N
     text_added = (tmp_path / "many/predictions.jsonl").stat().st_size // 2
     # Each further sample costs its place in the index and one number a metric, not its text.
     assert many - few < text_added / 8
+
+
+def test_which_examples_were_scored_is_told_whatever_their_order(tmp_path: Path) -> None:
+    suite, predictions = benchmark(tmp_path, 2)
+    lines = predictions.read_text().splitlines(keepends=True)
+
+    def scored(order: list[str]) -> str:
+        predictions.write_text("".join(order))
+        return score_outputs(suite, predictions, None).coverage.scored_sha256
+
+    whole = scored(lines)
+    assert len(whole) == 64
+    assert scored(sorted(lines)) == whole
+    assert len({whole, scored(lines[1:]), scored(lines[:-1])}) == 3

@@ -69,6 +69,13 @@ def test_each_difference_is_told(other: RunRecord, kind: Kind, text: str) -> Non
     assert differences(RUN, other) != ()
 
 
+def test_as_many_other_examples_are_another_coverage() -> None:
+    own, other = (replace(RUN, coverage={**RUN.coverage, "scored_sha256": digit * 64}) for digit in "ab")
+    (found,) = differences(own, other)
+    assert (found.kind, found.text) == ("coverage", f"hash of the tasks and ids scored: {'a' * 12}, not {'b' * 12}")
+    assert differences(own, own) == differences(own, RUN) == differences(RUN, own) == ()  # RUN is an old record
+
+
 @pytest.mark.parametrize(
     ("other", "text"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -127,6 +128,28 @@ def test_bars_and_radar_by_category(tmp_path: Path) -> None:
         draw(found, shape, "", out)  # type: ignore[arg-type]
         texts = " ".join(ET.parse(out).getroot().itertext())
         assert all(word in texts for word in ("math", "coding", "none", "some", "much"))
+
+
+@pytest.mark.parametrize("count", [4, 8, 9])
+def test_labels_of_a_radar_keep_clear_of_its_circle(tmp_path: Path, count: int) -> None:
+    import pypdfium2
+
+    ticks = tuple(f"{'in three words' if i % 2 else 'counterfactual'} {'x' * i}" for i in range(count))
+    lines = (Line("a", tuple(Point(i, 50, 40, 60) for i in range(count))),)
+    draw([Panel("T", "Y", lines, ticks)], "radar", "", tmp_path / "radar.pdf")
+    document = pypdfium2.PdfDocument(tmp_path / "radar.pdf")
+    page = document[0]
+    bounds = [item.get_bounds() for item in page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_PATH])]
+    left, bottom, right, top = max(
+        (box for box in bounds if abs(box[2] - box[0] - (box[3] - box[1])) < 1), key=lambda box: box[2] - box[0]
+    )
+    radius, x, y = (right - left) / 2, (left + right) / 2, (bottom + top) / 2
+    texts = page.get_textpage()
+    boxes = [texts.get_charbox(i) for i in range(texts.count_chars()) if texts.get_text_range(i, 1).isalpha()]
+    nearest = [math.hypot(max(a - x, x - c, 0), max(b - y, y - d, 0)) for a, b, c, d in boxes]
+    document.close()
+    assert len(nearest) > 10 * count
+    assert min(nearest) > radius + 1.5  # points
 
 
 def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:

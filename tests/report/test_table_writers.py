@@ -8,6 +8,7 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_runs import frame_of, judged, record_of
@@ -53,8 +54,9 @@ def test_any_name_survives_html_and_csv(name: str) -> None:
     assert name in reader.found
     assert reader.tags <= TAGS
     lines = list(csv.reader(io.StringIO(write_csv(table))))
-    assert lines[0][1] == name
-    assert lines[1][1] == name
+    for found in lines[0][1], lines[1][1]:
+        assert found in (name, f"'{name}")
+        assert found[0] not in "=+-@＝＋－＠"
 
 
 def test_markdown_shows_names_as_they_are() -> None:
@@ -68,8 +70,28 @@ def test_csv_has_numbers_differences_and_notes() -> None:
     assert rows[1]["Super NI 0-shot"] == "39.4"
     assert rows[1]["Super NI 0-shot difference"] == "+3.4"
     assert [rows[1][f"Vicuna QA {name}"] for name in ("Win", "Lose", "Tie")] == ["68", "27", "5"]
-    assert rows[1]["notes"] == "judged by gpt-4 against Alpaca"
+    assert rows[1]["notes"] == "judged by gpt-4 against Alpaca; Differences refer to old"
+    assert rows[0]["notes"] == "Differences refer to old"
     assert rows[0]["Vicuna QA Win"] == ""
+
+
+def test_csv_says_whose_the_published_numbers_are() -> None:
+    rows = list(csv.DictReader(io.StringIO(write_csv(make_table(Frame(()), LAYOUTS["main"], with_paper=True)))))
+    assert {row["notes"].startswith("Differences refer to Alpaca; Published numbers: Table 1 of ") for row in rows} == {
+        True
+    }
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+ PPO-sim", "-x", "@x", "\t=x", "\r\n+x", "＝1+1", "＠x"])
+def test_no_text_of_a_csv_is_a_formula(name: str) -> None:
+    label = System(name, "file")
+    text = Value(label, "ranked", "model", None, "", text=name)
+    frame = Frame((text, Value(label, "s", "m", -2.0), Value(System("a b", "file"), "s", "m", -1.5)))
+    columns = Column(name, name, "ranked", "model", form="text"), Column("", "n", "s", "m", delta="always")
+    table = make_table(frame, Layout("t", columns, None, label=name), baseline="a b")
+    lines = list(csv.reader(io.StringIO(write_csv(table), newline="")))
+    assert lines[0][1:3] == lines[1][1:3] == [f"'{name.strip()}"] * 2
+    assert lines[1][3:5] == ["-2.0", "-0.5"]  # numbers stay numbers
 
 
 def test_long_form_carries_provenance() -> None:

@@ -39,7 +39,7 @@ def test_differences_to_a_chosen_row() -> None:
     new = row_of(table, "new").cells
     assert [f"{cell.text} ({cell.delta})" for cell in new[:3]] == ["39.4 (+3.4)", "43.9 (-0.6)", "31.4 (+0.0)"]
     assert [cell.text for cell in new[3:]] == ["–", "–", "–"]
-    assert table.notes[0].text == "In parentheses: difference to old."
+    assert table.notes[0].text == "Differences refer to old."
 
 
 def test_a_run_beside_the_published_rows() -> None:
@@ -50,7 +50,8 @@ def test_a_run_beside_the_published_rows() -> None:
     assert [cell.text for cell in own] == ["39.0", "50.0", "36.0", "88%", "7%", "5%"]
     assert not row_of(table, "Tuna").cells[0].is_top  # 38.7 is third now
     assert notes_of(table, own[3]) == "judged by gpt-4 against Alpaca"
-    assert [cell.delta for cell in own] == [""] * 6
+    assert [cell.delta for cell in own] == ["+3.0", "+5.5", "+4.6", "", "", ""]  # as those of the published rows
+    assert table.notes[0].text == "Differences refer to Alpaca."
 
 
 def test_a_published_row_as_baseline_leaves_the_published_differences() -> None:
@@ -65,6 +66,7 @@ def test_a_published_row_as_baseline_leaves_the_published_differences() -> None:
 def test_a_run_as_baseline_of_the_published_rows() -> None:
     table = make_table(frame_of(own=scores(40.0, 40.0, 30.0)), MAIN, baseline="own", with_paper=True)
     assert [cell.delta for cell in row_of(table, "LLaMA").cells[:3]] == ["-29.0", "-16.4", "-3.7"]
+    assert table.notes[0].text == "Differences refer to own."
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def _score_reviews(options: argparse.Namespace) -> int:
     progress = ConsoleProgress()
     if not options.predictions.is_file():
         raise DataError("no such file", place=str(options.predictions), cure="give a file of reviews")
-    for name in ("output", "limit", "tasks"):
+    for name in ("output", "limit", "tasks", "shots"):
         if getattr(options, name):
             raise ConfigError(f"--{name} has no meaning for stored reviews", cure="leave it out")
     bring_data([SUITE], options, progress)

@@ -43,7 +43,7 @@ def _add_trend(command: argparse.ArgumentParser) -> None:
     command.set_defaults(command="commands.report.trend_command")
     add = command.add_argument
     add("runs", nargs="+", metavar="RUN", help=f"{RUN}; NAME=STEP:RUN says its training step")
-    add("--format", default="markdown", choices=["markdown", "csv", "json"], help="default: markdown")
+    add("--format", default="markdown", choices=[*_FORMATS, "json"], help="default: markdown")
     add("--baseline-row", default="", metavar="NAME", help="the checkpoint that differences in parentheses refer to")
     add("--plot", type=Path, metavar="FILE", help="draw it too: .pdf, .svg or .png")
     add("--out", type=Path, metavar="FILE", help="write the table here (default: standard output)")

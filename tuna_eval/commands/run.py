@@ -24,6 +24,7 @@ from tuna_eval.tasks.base import Suite
 from tuna_eval.tasks.catalog import SUITES, SuiteOptions, check_options, open_suites, suite_names
 from tuna_eval.tasks.superni_format import MAX_SOURCE_TOKENS
 
+SUPERNI = "superni"
 NOT_RECORDED = {
     "command",
     "output",
@@ -92,9 +93,11 @@ def run_suites(options: argparse.Namespace, progress: ConsoleProgress) -> list[F
 def score_predictions(options: argparse.Namespace) -> int:
     """The metrics of a file of predictions."""
     (name,) = suite_names([options.suite]) if options.suite != "all" else _only_one()
+    if options.shots and name != SUPERNI:
+        raise ConfigError(f"{name} has no --shots", cure=f"leave it out; it is of {SUPERNI} alone")
     progress = ConsoleProgress()
     options = _as_the_run(options, name)
-    suite_options = _suite_options(options, shots=())
+    suite_options = _suite_options(options, shots=tuple(options.shots))
     if not options.predictions.is_file():
         raise DataError(
             "no such file", place=str(options.predictions), cure="give JSON Lines of {task, id, prediction}"
@@ -133,10 +136,11 @@ def score_predictions(options: argparse.Namespace) -> int:
 
 
 def _as_the_run(options: argparse.Namespace, name: str) -> argparse.Namespace:
-    """The options, with the data and the selection of the run whose samples are to be scored, unless others are given.
+    """The options, with the data, the shots and the selection of the run whose samples are to be scored, unless others
+    are given.
 
     Raises:
-        ConfigError: the run answered another benchmark, or other data.
+        ConfigError: the run answered another benchmark, with other shots, or other data.
     """
     place: Path = options.predictions
     folder = RunFolder(place if place.is_dir() else place.parent)
@@ -154,6 +158,12 @@ def _as_the_run(options: argparse.Namespace, name: str) -> argparse.Namespace:
         raise ConfigError(
             f"the run answered the data {made.get('data')!r}", place=f"--data {data}", cure="give its data"
         )
+    if name == SUPERNI and made.get("shots") is not None:
+        changes["shots"] = [made["shots"]]
+        if options.shots and options.shots != changes["shots"]:
+            raise ConfigError(
+                f"the run answered {record.suite}", place=f"--shots {options.shots[0]}", cure="leave it out"
+            )
     for key in ("limit", "tasks"):
         if not getattr(options, key) and made.get(key):
             changes[key] = made[key]

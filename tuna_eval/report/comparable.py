@@ -176,8 +176,12 @@ def _judges(first: RunRecord, second: RunRecord) -> list[Difference]:
 
 
 def _coverage(first: RunRecord, second: RunRecord) -> list[Difference]:
-    """Other tasks or examples."""
-    return _unequal("coverage", "coverage", *(describe_coverage(record) for record in (first, second)))
+    """Other tasks or examples: other counts, or as many of others, where both runs tell which they scored."""
+    found = _unequal("coverage", "coverage", *(describe_coverage(record) for record in (first, second)))
+    hashes = [record.coverage.get("scored_sha256") for record in (first, second)]
+    if found or None in hashes or hashes[0] == hashes[1]:
+        return found
+    return [Difference("coverage", "hash of the tasks and ids scored", *(_short(each) for each in hashes))]
 
 
 def _too_few_verdicts(first: RunRecord, second: RunRecord) -> list[Difference]:

@@ -14,6 +14,9 @@ from tuna_eval.tasks.superni import EXACT_MATCH_CATEGORIES
 # and dollars are printed without decimals.
 Form = Literal["number", "share", "thousands", "dollars", "text"]
 
+# "always": also the published differences; "asked": those to a row that the user names, for the paper prints none.
+Delta = Literal["always", "asked", "never"]
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -26,7 +29,7 @@ class Column:
         group: category of the suite; "" for all of it.
         decimals: digits behind the point.
         better: which direction is better; with "none" nothing is bold.
-        has_delta: whether differences to the baseline stand in parentheses.
+        delta: whether differences to the baseline stand in parentheses.
         form: how a number is printed.
     """
 
@@ -37,7 +40,7 @@ class Column:
     group: str = ""
     decimals: int = 1
     better: Better = "high"
-    has_delta: bool = False
+    delta: Delta = "never"
     form: Form = "number"
 
 
@@ -50,7 +53,7 @@ class Layout:
         columns: from left to right; empty where `by_category` makes them.
         paper_table: number of the paper's table of this kind; None if it has none.
         label: what its rows are.
-        ranks: how many of the best are bold; the paper's tables differ.
+        ranks: how many of the best are bold in the paper's table of this kind.
         by_category: whether a row is a category and a column a system.
     """
 
@@ -63,14 +66,14 @@ class Layout:
 
 
 VICUNA = (
-    Column("Vicuna QA", "Win", "vicuna_qa", "win", decimals=0, form="share"),
-    Column("Vicuna QA", "Lose", "vicuna_qa", "lose", decimals=0, better="low", form="share"),
-    Column("Vicuna QA", "Tie", "vicuna_qa", "tie", decimals=0, better="none", form="share"),
+    Column("Vicuna QA", "Win", "vicuna_qa", "win", decimals=0, delta="asked", form="share"),
+    Column("Vicuna QA", "Lose", "vicuna_qa", "lose", decimals=0, better="low", delta="asked", form="share"),
+    Column("Vicuna QA", "Tie", "vicuna_qa", "tie", decimals=0, better="none", delta="asked", form="share"),
 )
 BENCHMARKS = (
-    Column("Super NI", "0-shot", "superni_0shot", "rougeL", has_delta=True),
-    Column("Super NI", "2-shot", "superni_2shot", "rougeL", has_delta=True),
-    Column("LMentry", "LMentry Score", "lmentry", "lmentry_score", has_delta=True),
+    Column("Super NI", "0-shot", "superni_0shot", "rougeL", delta="always"),
+    Column("Super NI", "2-shot", "superni_2shot", "rougeL", delta="always"),
+    Column("LMentry", "LMentry Score", "lmentry", "lmentry_score", delta="always"),
     *VICUNA,
 )
 
@@ -82,15 +85,15 @@ LAYOUTS: dict[str, Layout] = {
     "bertscore": Layout(
         "BERTScore F1 on Super NI",
         (
-            Column("", "0-shot", "superni_0shot", "bertscore_f1", decimals=3),
-            Column("", "2-shot", "superni_2shot", "bertscore_f1", decimals=3),
+            Column("", "0-shot", "superni_0shot", "bertscore_f1", decimals=3, delta="asked"),
+            Column("", "2-shot", "superni_2shot", "bertscore_f1", decimals=3, delta="asked"),
         ),
         11,
         ranks=0,
     ),
     "human": Layout(
         "Human evaluation on Vicuna QA",
-        (Column("", "Score", "human", "points", decimals=2),),
+        (Column("", "Score", "human", "points", decimals=2, delta="asked"),),
         2,
         ranks=0,
     ),
@@ -149,7 +152,7 @@ def _category_columns(frame: Frame) -> tuple[Column, ...]:
     """Each category under its own metric: exact match or ROUGE-L (Super-NI), win rate (Vicuna QA)."""
     suites = sorted({value.suite for value in frame.values if value.group})
     return tuple(
-        Column(SUITE_TITLES.get(suite, suite), _title(suite, group), suite, _metric(suite), group, has_delta=True)
+        Column(SUITE_TITLES.get(suite, suite), _title(suite, group), suite, _metric(suite), group, delta="always")
         for suite in suites
         for group in frame.groups(suite)
     )

@@ -32,7 +32,8 @@ class Comparisons:
         """In what two systems differ on a suite, in words; empty if their numbers compare.
 
         Published numbers compare with one another, and with a run of all of the benchmark that was made as the
-        paper says. What came from a file is compared as it is.
+        paper says. People's points compare with those of the same study. What else came from a file is compared as
+        it is.
         """
         key = first, second, suite
         if key not in self._known:
@@ -43,6 +44,8 @@ class Comparisons:
         own, other = self.frame.runs.get((first, suite)), self.frame.runs.get((second, suite))
         if first == second:
             return ()
+        if suite == "human" and self._study(first) != self._study(second):
+            return ("ranked by other people, among other answers",)
         if own and other:
             return tuple(difference.text for difference in differences(own.record, other.record))
         if own and second.origin == "paper":
@@ -50,6 +53,11 @@ class Comparisons:
         if other and first.origin == "paper":
             return tuple(from_the_paper(other.record, self.setting))
         return ()
+
+    def _study(self, system: System) -> str:
+        """Where the points are from that people gave a system."""
+        points = self.frame.get(system, "human", "points")
+        return points.provenance.place if points else ""
 
 
 def incomparable(frame: Frame) -> list[str]:

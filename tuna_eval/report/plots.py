@@ -233,13 +233,15 @@ def _radar(axes: Axes, panel: Panel) -> None:
         )
     axes.set_xticks(angles, [label.replace(" ", "\n") for label in panel.ticks])
     for angle, text in zip(angles, axes.get_xticklabels(), strict=True):  # away from the circle
-        side = round(math.cos(angle), 6)
+        side, height = round(math.cos(angle), 6), math.sin(angle)
         text.set_horizontalalignment("left" if side > 0 else "right" if side < 0 else "center")
+        text.set_verticalalignment("bottom" if height > 0.3 else "top" if height < -0.3 else "center")
     axes.set_ylim(0, 100)
     axes.set_yticks([25, 50, 75])
     axes.tick_params(axis="x", pad=2)
     axes.set_title(f"{panel.title}: {panel.y_label.lower()}")
-    axes.legend(drawn, _labels(panel), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    below = -0.05 - 0.05 * max(len(label.split(" ")) for label in panel.ticks)  # under labels of so many lines
+    axes.legend(drawn, _labels(panel), loc="upper center", bbox_to_anchor=(0.5, below), ncols=2, frameon=False)
 
 
 def _points(axes: Axes, panel: Panel) -> None:

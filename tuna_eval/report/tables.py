@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from string import ascii_lowercase
@@ -11,10 +11,12 @@ from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.report.frame import Frame, System, Value, frame_of_paper
 from tuna_eval.report.layouts import Column, Layout
 from tuna_eval.report.notes import Comparisons, note_on
+from tuna_eval.report.numbers import printed_number, printed_text
 from tuna_eval.report.paper import PaperResults, PublishedTable, paper_results
-from tuna_eval.report.rounding import MISSING, printed, printed_difference, whole_percents
+from tuna_eval.report.references import References
+from tuna_eval.report.rounding import MISSING, printed_difference
 
-SHARES = ("win", "lose", "tie")
+MEASURED_RANKS = 2  # at least so many of the best are bold where a measured row stands
 _UNITS: Mapping[str, str] = {"thousands": "thousands", "dollars": "US dollars"}
 BETTER_THAN_BASELINE, BETTER_THAN_ALL = "∗", "†"
 
@@ -87,50 +89,58 @@ def make_table(frame: Frame, layout: Layout, *, baseline: str = "", with_paper: 
         frame: the user's systems.
         layout: what stands where.
         baseline: name of the row that differences refer to ("paper:NAME" for a published one where a run has the same
-            name); "" shows the published differences alone.
+            name); "" for that of the published table, if it is there.
         with_paper: whether the published rows stand above.
 
     Raises:
-        ConfigError: no row is called so, or the paper has no such table.
+        ConfigError: no row is called so, the layout shows no differences, or the paper has no such table.
         DataError: no system has any of the numbers.
     """
     return _Builder(frame, layout, baseline, with_paper).table()
 
 
 class _Builder:
-    """Builds one table; a class because every cell needs the frame, the baseline and the notes made so far."""
+    """Builds one table; a class because every cell needs the frame, the references and the notes made so far."""
 
     def __init__(self, frame: Frame, layout: Layout, baseline: str, with_paper: bool) -> None:
         paper = paper_results()
-        self.published = _published(paper, layout) if with_paper else None
-        self.frame = frame_of_paper(paper, self.published).joined(frame) if self.published else frame
+        published = _published(paper, layout) if with_paper else None
+        self.frame = frame_of_paper(paper, published).joined(frame) if published else frame
         self.layout = layout
         self.systems = [each for each in self.frame.systems if any(self._value(each, c) for c in layout.columns)]
         if not self.systems:
             wanted = ", ".join(dict.fromkeys(f"{column.metric} of {column.suite}" for column in layout.columns))
             raise DataError(f"nothing here has {wanted or 'categories'}", cure="name other runs, or another --layout")
-        self.baseline = self._named(baseline) if baseline else None
+        self.named = self._named(baseline) if baseline else None
         self.compare = Comparisons(self.frame, paper.setting)
+        self.refer = References(self.named, published, self._having(), self.compare)
         self.marks: dict[str, str] = {}
+        self.bases: set[System] = set()
+        self.is_ranked_apart = False
 
     def _value(self, system: System, column: Column) -> Value | None:
         return self.frame.get(system, column.suite, column.metric, column.group)
 
+    def _shown(self, system: System, column: Column) -> Decimal | None:
+        return printed_number(self.frame, system, column)
+
+    def _having(self) -> dict[str, tuple[System, ...]]:
+        """The systems with a number, by suite."""
+        found: dict[str, list[System]] = {}
+        for system in self.systems:
+            for suite in {c.suite for c in self.layout.columns if self._shown(system, c) is not None}:
+                found.setdefault(suite, []).append(system)
+        return {suite: tuple(systems) for suite, systems in found.items()}
+
     def _named(self, name: str) -> System:
         """The row that a user names; a run goes before a published row."""
+        if all(column.delta == "never" for column in self.layout.columns):
+            raise ConfigError("this layout shows no differences", place="--baseline-row", cure="leave it out")
         fitting = [each for each in self.systems if name in (each.name, f"{each.origin}:{each.name}")]
         if not fitting:
             names = ", ".join(dict.fromkeys(each.name for each in self.systems))
             raise ConfigError(f"no row {name!r}", place="--baseline-row", cure=f"name one of {names}")
         return min(fitting, key=lambda each: each.origin == "paper")
-
-    def _baseline_of(self, system: System) -> System | None:
-        """The row that a system's differences refer to."""
-        base, table = self.baseline, self.published
-        if table and system.origin == "paper" and (base is None or base == System(table.compared_to, "paper")):
-            is_compared = table.compared_to and system.name not in table.not_compared
-            base = System(table.compared_to, "paper") if is_compared else None
-        return None if base == system else base
 
     def table(self) -> Table:
         """All cells, then what is bold, then the notes in reading order."""
@@ -141,21 +151,37 @@ class _Builder:
         has_sections = len({each.origin == "paper" for each in self.systems}) > 1
         rows = [Row(self._section(s) if has_sections else "", s.name, tuple(cells)) for s, cells in grid.items()]
         heads = [Head(column.head, column.title, _UNITS.get(column.form, "")) for column in self.layout.columns]
-        notes = [Note(mark, text) for text, mark in self.marks.items()]
-        if self.baseline and any(column.has_delta for column in self.layout.columns):
-            notes.insert(0, Note("", f"In parentheses: difference to {self.baseline.name}."))
-        if self.published:
-            notes.append(Note("", self._credit()))
         if self.layout.by_category:
             heads, rows = _transposed(self.layout, heads, rows)
-        return Table(self.layout.title, self.layout.label, tuple(heads), tuple(rows), tuple(notes))
+        return Table(self.layout.title, self.layout.label, tuple(heads), tuple(rows), tuple(self._notes()))
+
+    def _notes(self) -> Iterator[Note]:
+        if self.bases:
+            yield Note("", self._differences())
+        if self.is_ranked_apart:
+            yield Note("", "Bold: the best of each section by itself, where the two do not compare.")
+        yield from (Note(mark, text) for text, mark in self.marks.items())
+        if self.refer.published:
+            source = paper_results().source
+            place = f"Table {self.layout.paper_table} of {source['title']} (arXiv {source['arxiv']})"
+            yield Note("", f"Published numbers: {place}.")
+
+    def _differences(self) -> str:
+        """What the differences refer to: one row, or the user's and the paper's own where that does not compare."""
+        first, *others = sorted(self.bases, key=lambda each: each != self.named)
+        own = self._called(first)
+        text = f"Differences refer to {own}"
+        for other in others:
+            text += f"; those of published rows to {self._called(other)}, where {own} does not compare with them"
+        return f"{text}."
+
+    def _called(self, system: System) -> str:
+        """A row's name, and whose it is if two have it."""
+        is_twice = sum(each.name == system.name for each in self.systems) > 1
+        return f"the published {system.name}" if is_twice and system.origin == "paper" else system.name
 
     def _section(self, system: System) -> str:
         return f"Published (Table {self.layout.paper_table})" if system.origin == "paper" else "Measured"
-
-    def _credit(self) -> str:
-        source = paper_results().source
-        return f"Published numbers: Table {self.layout.paper_table} of {source['title']} (arXiv {source['arxiv']})."
 
     def _cell(self, system: System, column: Column) -> Cell:
         value = self._value(system, column)
@@ -165,54 +191,39 @@ class _Builder:
             return Cell(MISSING, marks=marks)
         if column.form == "text" or shown is None:
             return Cell(value.text or MISSING, marks=marks)
-        text = (
-            f"<${10 ** -Decimal(column.decimals)}"
-            if column.form == "dollars" and shown == 0 < (value.value or 0)
-            else ""
-        )
-        return Cell(text or _form(column, shown), self._delta(system, column, shown), marks=marks, number=shown)
-
-    def _shown(self, system: System, column: Column) -> Decimal | None:
-        """The number as it is printed. Counts of wins, losses and ties are shares, rounded together."""
-        value = self._value(system, column)
-        if value is None or value.value is None:
-            return None
-        if column.form == "share" and value.unit == "count":
-            found = [self.frame.get(system, column.suite, name) for name in SHARES]
-            counts = [round(each.value) if each and each.value is not None else 0 for each in found]
-            return Decimal(whole_percents(counts)[SHARES.index(column.metric)]) if sum(counts) else None
-        return printed(value.value, column.decimals)
+        text = printed_text(column, shown, value.value or 0)
+        return Cell(text, self._delta(system, column, shown), marks=marks, number=shown)
 
     def _delta(self, system: System, column: Column, shown: Decimal) -> str:
-        base = self._baseline_of(system) if column.has_delta else None
-        other = self._shown(base, column) if base else None
-        if base is None or other is None or self.compare.between(system, base, column.suite):
+        base = self.refer.of_difference(system, column.suite)
+        if base is None or column.delta == "never" or (column.delta == "asked" and base != self.named):
             return ""
+        other = self._shown(base, column)
+        if other is None or self.compare.between(system, base, column.suite):
+            return ""
+        self.bases.add(base)
         return printed_difference(shown, other)
-
-    def _reference(self, suite: str) -> System | None:
-        """The row that the others of a suite must compare with to be ranked: baseline, paper, or the first run."""
-        columns = [column for column in self.layout.columns if column.suite == suite]
-        having = [each for each in self.systems if any(self._shown(each, column) is not None for column in columns)]
-        if self.baseline in having:
-            return self.baseline
-        return next((each for each in having if each.origin == "paper"), having[0] if having else None)
 
     def _best(self, column: Column) -> list[System]:
         """The systems with one of the best numbers as printed; equal ones share a rank, and the worst is never best."""
-        reference = self._reference(column.suite)
-        if column.better == "none" or reference is None:
+        if column.better == "none":
             return []
         sign = 1 if column.better == "high" else -1
-        numbers = {
-            system: sign * shown
-            for system in self.systems
-            if (shown := self._shown(system, column)) is not None
-            and not self.compare.between(system, reference, column.suite)
-        }
+        groups: dict[System, dict[System, Decimal]] = {}
+        for system in self.systems:
+            shown, reference = self._shown(system, column), self.refer.of_rank(system, column.suite)
+            if shown is not None and reference and not self.compare.between(system, reference, column.suite):
+                groups.setdefault(reference, {})[system] = sign * shown
+        found = [best for numbers in groups.values() if (best := self._best_of(numbers))]
+        self.is_ranked_apart |= len(found) > 1
+        return [system for best in found for system in best]
+
+    def _best_of(self, numbers: Mapping[System, Decimal]) -> list[System]:
+        """Of numbers that compare, higher is better. What stands beside a measured row is ranked in any layout."""
+        is_published = all(each.origin == "paper" for each in self.systems)
+        ranks = self.layout.ranks if is_published else max(self.layout.ranks, MEASURED_RANKS)
         rank = {system: 1 + sum(other > own for other in numbers.values()) for system, own in numbers.items()}
-        worst = min(numbers.values(), default=None)
-        return [s for s, own in numbers.items() if rank[s] <= self.layout.ranks and own != worst]
+        return [s for s, own in numbers.items() if rank[s] <= ranks and own != min(numbers.values())]
 
     def _marks(self, system: System, column: Column, value: Value | None) -> tuple[str, ...]:
         """Signs of significance, and the letters of the footnotes, at the first column of a suite."""
@@ -222,8 +233,8 @@ class _Builder:
             return ()
         found = self.frame.runs.get((system, column.suite))
         texts = [note_on(found)] if found else []
-        for other in (self._baseline_of(system), self._reference(column.suite)):
-            if other and (said := self.compare.between(system, other, column.suite)):
+        for other in self.refer.all_of(system, column.suite):
+            if said := self.compare.between(system, other, column.suite):
                 who = "the published numbers" if other.origin == "paper" else other.name
                 texts.append(f"does not compare with {who} ({'; '.join(said)})")
         text = "; ".join(dict.fromkeys(filter(None, texts)))
@@ -245,7 +256,7 @@ class _Builder:
         """The paper's asterisk and dagger (Table 2). People ranked the systems of one section and no others: a sign
         claims nothing of the rest."""
         peers = [each.name for each in self.systems if each.origin == value.system.origin]
-        base = self._baseline_of(value.system)
+        base = self.refer.of_difference(value.system, value.suite)
         signs = []
         if base and base.origin == value.system.origin and base.name in value.better_than:
             signs.append(BETTER_THAN_BASELINE)
@@ -261,12 +272,6 @@ def _published(paper: PaperResults, layout: Layout) -> PublishedTable:
     if layout.paper_table is None:
         raise ConfigError("the paper has no such table", place="--with-paper", cure="leave it out for this layout")
     return paper.tables[layout.paper_table]
-
-
-def _form(column: Column, shown: Decimal) -> str:
-    short = f"{shown:f}".rstrip("0").rstrip(".") if shown % 1 == 0 and "." in f"{shown:f}" else f"{shown:f}"
-    forms: Mapping[str, str] = {"share": f"{shown}%", "thousands": f"{short}K", "dollars": f"${short}"}
-    return forms.get(column.form, str(shown))
 
 
 def _transposed(layout: Layout, heads: Sequence[Head], rows: Sequence[Row]) -> tuple[list[Head], list[Row]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from itertools import groupby
 
 from tuna_eval.report.tables import Table
 
+FORMULA = ("=", "+", "-", "@")  # also in full width, which some spreadsheets read alike
 HTML = """\
 <table>
 <caption>{{ table.title }}</caption>
@@ -47,24 +49,36 @@ HTML = """\
 
 
 def write_csv(table: Table) -> str:
-    """Numbers as printed, their units in the head; names as they are; differences in own columns; notes last."""
+    """Numbers as printed, their units in the head; differences in columns of their own; in the last column the notes on
+    a row, then those on the whole table, so that each line can be read alone.
+
+    Texts that a spreadsheet would run as a formula have an apostrophe before them, as OWASP advises ("CSV Injection");
+    numbers and differences have none.
+    """
     titles = [f"{head.name} ({head.unit})" if head.unit else head.name for head in table.heads]
     has_delta = [any(row.cells[i].delta for row in table.rows) for i in range(len(titles))]
     names = [["section", table.label or "row"]]
     names += [[title, f"{title} difference"] if own else [title] for title, own in zip(titles, has_delta, strict=True)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(name for group in names for name in group), "notes"])
+    writer.writerow([*(_inert(name) for group in names for name in group), "notes"])
     texts = {note.mark: note.text for note in table.notes if note.mark}
+    on_all = [note.text.rstrip(".") for note in table.notes if not note.mark]
     for row in table.rows:
-        line = [row.section, row.label]
+        line = [_inert(row.section), _inert(row.label)]
         for cell, own in zip(row.cells, has_delta, strict=True):
             is_text = cell.number is None and any(character.isalnum() for character in cell.text)
-            line.append(cell.text if is_text else "" if cell.number is None else str(cell.number))
+            line.append(_inert(cell.text) if is_text else "" if cell.number is None else str(cell.number))
             line += [cell.delta] if own else []
         marks = dict.fromkeys(mark for cell in row.cells for mark in cell.marks)
-        writer.writerow([*line, "; ".join(texts[mark] for mark in marks)])
+        writer.writerow([*line, _inert("; ".join([*(texts[mark] for mark in marks), *on_all]))])
     return out.getvalue()
+
+
+def _inert(text: str) -> str:
+    """A text in one line that no spreadsheet runs: one that begins like a formula gets an apostrophe."""
+    line = " ".join(text.split())
+    return f"'{line}" if unicodedata.normalize("NFKC", line[:1]).startswith(FORMULA) else line
 
 
 def write_html(table: Table) -> str:

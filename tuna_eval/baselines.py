@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuna_eval.disk import locked, replacing
 from tuna_eval.errors import ConfigError, DataError, StoreError
@@ -16,6 +16,14 @@ from tuna_eval.schema import SCHEMA_VERSION, RunRecord
 from tuna_eval.store import RunFolder, digest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+State = Literal["", "gone", "broken", "unfinished", "changed"]
+_STATES: Mapping[State, str] = {
+    "gone": "is gone",
+    "broken": "has a record that cannot be read",
+    "unfinished": "was begun anew and is not complete",
+    "changed": "has changed since it was set",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +127,40 @@ def baseline_names(results: Path) -> list[str]:
     return sorted(file.stem for file in (results / "baselines").glob("*.json"))
 
 
-def baseline_folders(results: Path, baseline: Baseline) -> list[Path]:
+def baseline_folders(results: Path, baseline: Baseline, suites: Container[str] | None = None) -> list[Path]:
     """The folders of a baseline's runs.
 
+    Args:
+        results: the results folder.
+        baseline: what a name stands for.
+        suites: the benchmarks that are compared; default: all. Of the others a run that is gone or no longer what it
+            was is left out.
+
     Raises:
-        DataError: a run is gone, or no longer what it was.
+        DataError: a run that is compared is gone, or no longer what it was.
     """
     folders = []
     for run in baseline.runs:
-        folder = RunFolder(results / run.path)
-        record = folder.read_record()
-        cure = f"bring it back, or set the baseline anew: tuna-eval baseline set {baseline.name} RUN"
-        if record is None:
-            raise DataError("a run of the baseline is gone", place=str(folder.path), cure=cure)
-        if record_sha256(record) != run.record_sha256:
-            raise DataError(f"the run has changed since {baseline.name} was set", place=str(folder.path), cure=cure)
-        folders.append(folder.path)
+        folder, state = results / run.path, state_of(results, run)
+        if not state:
+            folders.append(folder)
+        elif suites is None or run.suite in suites:
+            cure = f"bring it back, or set the baseline anew: tuna-eval baseline set {baseline.name} RUN"
+            raise DataError(f"the baseline's run {_STATES[state]}", place=str(folder), cure=cure)
     return folders
+
+
+def state_of(results: Path, run: BaselineRun) -> State:
+    """What became of a baseline's run since the name was set; "" where it is as it was."""
+    try:
+        record = RunFolder(results / run.path).read_record()
+    except StoreError:
+        return "broken"
+    if record is None:
+        return "gone"
+    if record.status != "complete":
+        return "unfinished"
+    return "" if record_sha256(record) == run.record_sha256 else "changed"
 
 
 def _file(results: Path, name: str) -> Path:

@@ -1,6 +1,6 @@
 """tuna-eval: parse, build the values, call one function, and turn errors into one line and an exit code.
 
-Exit codes: 0 fine, 1 a gate failed, 2 the user can mend it, 130 interrupted.
+Exit codes: 0 fine, 1 a gate failed, 2 the user can mend it, 3 a fault of the program itself, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tuna_eval
-from tuna_eval.commands.entry import answer
+from tuna_eval.commands.entry import OwnWords, answer
 from tuna_eval.commands.gate_options import add_gate_commands
 from tuna_eval.commands.report_options import RUN, add_report_commands
 
@@ -69,15 +69,14 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     """What a run takes besides the model, its name and what it is judged against."""
     add = command.add_argument
-    add("--suite", nargs="+", default=["all"], metavar="NAME", help="benchmarks, or all (default)")
+    add("--suite", nargs="+", action=OwnWords, default=["all"], metavar="NAME", help="benchmarks, or all (default)")
     add("--output", type=Path, default=Path("results"), metavar="DIR", help="results folder (default: results)")
     _add_selection(command)
     without = "Without a judge and a baseline the answers are kept; tuna-eval judge judges them later."
     _add_judging(command.add_argument_group("judging Vicuna QA", without))
     prompt = command.add_argument_group("prompts and decoding")
-    prompt.add_argument(
-        "--shots", nargs="+", type=int, default=[0, 2], metavar="N", help="Super-NI demonstrations (0 2)"
-    )
+    shots = "Super-NI demonstrations (0 2)"
+    prompt.add_argument("--shots", nargs="+", action=OwnWords, type=int, default=[0, 2], metavar="N", help=shots)
     prompt.add_argument(
         "--format", default="auto", help="alpaca, chat, plain, or auto: chat if the model has a template"
     )
@@ -101,7 +100,8 @@ def add_engine_options(command: argparse.ArgumentParser) -> None:
     model.add_argument("--batch-size", type=int, metavar="N", help="hf and lm_eval; never changes a result")
     model.add_argument("--device", help="torch device (hf, lm_eval)")
     model.add_argument("--gpu-memory-utilization", type=float, metavar="X", help="share of each GPU's memory (vllm)")
-    model.add_argument("--engine-arg", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of lm_eval:TYPE")
+    arguments = "arguments of lm_eval:TYPE"
+    model.add_argument("--engine-arg", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=arguments)
 
 
 def add_server_options(command: argparse.ArgumentParser) -> None:
@@ -131,7 +131,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     group.add_argument("--data", default="full", choices=["full", "mini"], help="fetched data, or the built-in sample")
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="use a copy of the data")
     group.add_argument("--limit", type=int, metavar="N", help="examples a task")
-    group.add_argument("--tasks", nargs="+", default=[], metavar="GLOB", help="only these tasks")
+    group.add_argument("--tasks", nargs="+", action="extend", default=[], metavar="GLOB", help="only these tasks")
     group.add_argument(
         "--cut-at-first-period", action="store_true", help="Super-NI: score what stands before the first full stop"
     )
@@ -143,6 +143,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lmentry-scoring",
         nargs="+",
+        action=OwnWords,
         default=["official"],
         metavar="NAME",
         help="official (default), strict (its oddities mended), or the names of some (tuna-eval ls lmentry-scoring)",

@@ -122,13 +122,18 @@ class RunFolder:
             values = json.loads(self.record_file.read_text(encoding="utf-8"))
             if values.pop("schema_version") != SCHEMA_VERSION:
                 raise KeyError("schema_version")
-            return RunRecord(**values)
+            record = RunRecord(**values)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise StoreError(
                 f"not a record of schema version {SCHEMA_VERSION}",
                 place=str(self.record_file),
                 cure="read it with the version of Tuna that wrote it, or remove it: the samples are kept",
             ) from error
+        for name in ("identity", "config", "scoring", "coverage", "results"):
+            if not isinstance(value := getattr(record, name), dict):
+                problem = f'"{name}" of the record is {value!r:.40} and not an object'
+                raise StoreError(problem, place=str(self.record_file), cure="score the run anew")
+        return record
 
 
 def refuse_run_folder(out: Path) -> None:

@@ -1,8 +1,9 @@
 """`make bench-report`: how often the gate stops a model that is no worse, whether it sees a drop, and its time.
 
 False alarms and power are counted over simulated pairs of full-size runs (`synthetic_runs`), each with tasks, systems
-and samples of its own: 119 tasks of Super-NI and 25 of LMentry, and a gate over both. The time is that of
-`tuna-eval gate` over two models' runs of 11,810 and 62,703 samples, start of the process included. What
+and samples of its own: 119 tasks of Super-NI and 25 of LMentry, and a gate over both. False alarms are counted too
+where it is hardest: few questions with a judge's three verdicts, and few tasks of unequal size that stray far. The time
+is that of `tuna-eval gate` over two models' runs of 11,810 and 62,703 samples, start of the process included. What
 `tuna-eval report` takes is measured by `report_page`.
 """
 
@@ -13,15 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tests.bench.record import record
 from tests.bench.report_page import page_figures
-from tests.bench.synthetic_runs import Scores, lmentry_breakdown, synthetic_pair, write_runs
-from tuna_eval.metrics.paired import compare_paired
+from tests.bench.synthetic_runs import TASK_SPREAD, Scores, lmentry_breakdown, synthetic_pair, write_runs
+from tuna_eval.metrics.paired import FloatArray, compare_paired
 from tuna_eval.report.gate import GateOptions, shared_level, suite_verdict
 from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, mean_difference
 from tuna_eval.tasks.lmentry.paired import lmentry_difference, read_counts
@@ -78,6 +79,49 @@ def false_alarms(nulls: int, resamples: int, seed: int) -> dict[str, float]:
     }
 
 
+def verdicts(rng: np.random.Generator, questions: int) -> PairedScores:
+    """What a judge says of equal systems head to head, as a gate reads it of Vicuna QA: many ties, or hardly any."""
+    tie = rng.uniform(0.05, 0.5)
+    net = rng.choice([100.0, 0.0, -100.0], questions, p=[(1 - tie) / 2, tie, (1 - tie) / 2])
+    return equal_scores("vicuna_qa", "sample", {"all": (net, np.zeros(questions))})
+
+
+def uneven_tasks(rng: np.random.Generator, tasks: int) -> PairedScores:
+    """Tasks of 10 to 1,000 samples, whose means stray between equal systems by Student's t with three degrees."""
+    sizes = np.exp(rng.uniform(np.log(10), np.log(1000), tasks)).astype(int)
+    effects = TASK_SPREAD * rng.standard_t(3, (2, tasks))
+    samples = [[rng.normal(50 + effect, 30, size) for effect, size in zip(own, sizes, strict=True)] for own in effects]
+    return equal_scores(
+        "superni_0shot", "task", {f"task{i:03}": pair for i, pair in enumerate(zip(*samples, strict=True))}
+    )
+
+
+def equal_scores(suite: str, unit: str, pairs: Mapping[str, tuple[FloatArray, FloatArray]]) -> PairedScores:
+    """Scores of a candidate and a baseline by task, in points."""
+    tasks = {task: TaskScores(tuple(map(str, range(len(own)))), own, other) for task, (own, other) in pairs.items()}
+    statistic = mean_difference(tasks, unit)
+    difference = float(statistic.reweighted(np.ones((1, statistic.units)))[0])
+    return PairedScores(suite, unit, (Measured("points", difference, 0.0, statistic),), {})
+
+
+def calibration_figures(arguments: argparse.Namespace) -> dict[str, float]:
+    """False alarms in percent at a nominal 5 where units are few, coarse, or of unequal size with heavy tails."""
+    options = GateOptions(resamples=arguments.resamples)
+    drawn: Mapping[str, tuple[Callable[[np.random.Generator, int], PairedScores], Sequence[int]]] = {
+        "questions": (verdicts, (80, 20, 8, 5)),
+        "uneven_tasks": (uneven_tasks, (25, 12, 8)),
+    }
+    figures = {}
+    for name, (draw, sizes) in drawn.items():
+        for units in sizes:
+            rng = np.random.default_rng([3, units])
+            found = (suite_verdict(draw(rng, units), options, options.level, 0.0) for _ in range(arguments.nulls))
+            stopped = sum(not verdict.passed for verdict in found)
+            figures[f"gate_false_alarm_percent_{units}_{name}"] = 100 * stopped / arguments.nulls
+            print(figures, file=sys.stderr, flush=True)
+    return figures
+
+
 def power(pairs: int, resamples: int, seed: int) -> dict[str, float]:
     """How often drops on Super-NI are caught: one of 3 points, and one of the size said to be caught in 80 of 100."""
     rng = np.random.default_rng(seed)
@@ -125,7 +169,11 @@ def gate_figures(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 # Each part is measured by itself with --part, or all in this order.
-PARTS: Mapping[str, Callable[[argparse.Namespace], dict[str, float]]] = {"gate": gate_figures, "page": page_figures}
+PARTS: Mapping[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    "gate": gate_figures,
+    "calibration": calibration_figures,
+    "page": page_figures,
+}
 REPORT_SAMPLES = 11_810 + 110_703  # of each model on the page
 
 

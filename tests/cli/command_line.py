@@ -39,7 +39,7 @@ def tuna_eval(
 
 
 def here(*words: object, check: bool = False, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has imported everything already; a traceback is raised, not printed."""
+    """The same in this process, which has imported everything already."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ.keys() - environment().keys():
             patch.delenv(name)

@@ -65,3 +65,60 @@ def test_a_baseline_notices_that_its_run_is_another(results: Path, tmp_path: Pat
         result = here(*words, *at)
         assert result.returncode == 2
         assert said in last_line(result.stderr)
+
+
+def test_a_baseline_shows_what_became_of_its_runs(results: Path, tmp_path: Path) -> None:
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    at = ("--results", own)
+    assert here("baseline", "set", "main", own / "runs/good", *at).stdout.endswith("\n")
+    (file,) = (own / "runs/good").glob("*/*/record.json")
+    record = json.loads(file.read_text())
+    for text, said in (
+        (json.dumps(record), ""),
+        (json.dumps({**record, "version": "other"}), " (changed)"),
+        (json.dumps({**record, "status": "generating"}), " (unfinished)"),
+        ("{", " (broken)"),
+        (None, " (gone)"),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        shown = here("baseline", "show", *at)
+        assert shown.returncode == 0
+        assert (
+            last_line(shown.stdout).strip() == f"superni_0shot: good, {file.parent.relative_to(own).as_posix()}{said}"
+        )
+        gated = here("gate", own / "runs/worse", "--baseline", "main", *at)
+        assert gated.returncode == (2 if said else 1)
+
+
+def test_only_the_benchmarks_that_are_compared_have_to_be_what_they_were(results: Path, tmp_path: Path) -> None:
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    at = ("--results", own)
+    (place,) = (own / "runs/good/superni_0shot").iterdir()
+    other = own / "runs/good/vicuna_qa" / place.name  # answers that are judged after the name was set
+    shutil.copytree(place, other)
+    file = other / "record.json"
+    record = {**json.loads(file.read_text()), "suite": "vicuna_qa"}
+    file.write_text(json.dumps(record))
+    assert here("baseline", "set", "main", own / "runs/good", *at).returncode == 0
+    words = ("gate", own / "runs/worse", "--baseline", "main", *at)
+    for text in (
+        json.dumps({**record, "version": "judged"}),
+        json.dumps({**record, "status": "generating"}),
+        "{",
+        None,
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        assert here(*words, "--suite", "superni").returncode == 1
+        missing = here(*words)
+        assert missing.returncode == 2
+        assert "the baseline has vicuna_qa, of which the candidate has no run" in last_line(missing.stderr)
+        allowed = here(*words, "--allow-missing", "--format", "json")
+        assert allowed.returncode == 1
+        assert json.loads(allowed.stdout)["left_out"] == {"vicuna_qa": "no run of the candidate"}
+    shutil.copytree(own / "runs/worse/superni_0shot", own / "runs/worse/vicuna_qa")
+    (candidate,) = (own / "runs/worse/vicuna_qa").glob("*/record.json")
+    candidate.write_text(json.dumps({**json.loads(candidate.read_text()), "suite": "vicuna_qa"}))
+    assert "is gone" in last_line(here(*words).stderr)
+    assert here(*words, "--suite", "superni").returncode == 1

@@ -248,7 +248,7 @@ def wrong(results: Path) -> dict[str, tuple[list[object], str]]:
         "a dry run of nothing": ([*answer, "--dry-run"], "--dry-run is about judging"),
         "a batch of nothing": ([*answer, "--batch"], "--batch is about judging"),
         "no suite": (
-            [*answer, "--judge", "x", "--baseline", BASELINE, "--suite", "superni"],
+            [*("superni" if word == "vicuna_qa" else word for word in answer), "--judge", "x", "--baseline", BASELINE],
             "--judge judges vicuna_qa",
         ),
         "early": ([*answer, "--judge", "x", "--baseline", BASELINE, "--protocol", "y"], "unknown judging protocol"),

@@ -82,7 +82,6 @@ def test_a_checkpoint_that_cannot_be_loaded_does_not_end_the_watch(place: Path) 
     [
         (("--poll", "0"), "--poll 0"),
         (("--dry-run",), "no dry run"),
-        (("--suite", "lmentry"), "no baseline for lmentry"),
         (("--max-drop", "lmentry=1"), "lmentry is not compared"),
         (("--judge", "gpt-4"), "did not answer Vicuna QA"),
         (("--baseline", "mian"), "no run and no baseline"),
@@ -95,6 +94,13 @@ def test_a_wrong_option_is_told_before_anything_is_evaluated(place: Path, more: 
     assert result.returncode == 2
     assert said in last_line(result.stderr)
     assert verdicts(place) == []
+    assert not list(place.glob("results/runs/training*"))
+
+
+def test_benchmarks_that_the_baseline_lacks_are_told_before_anything_is_evaluated(place: Path) -> None:
+    result = here(*("lmentry" if word == "superni" else word for word in words(place, "--once")))
+    assert result.returncode == 2
+    assert "no baseline for lmentry" in last_line(result.stderr)
     assert not list(place.glob("results/runs/training*"))
 
 

@@ -40,23 +40,33 @@ def test_the_gate_fails_only_beyond_the_tolerance_and_beyond_chance() -> None:
     assert "too few" in verdict(noise[:4] - 50).reason
 
 
-def test_tasks_come_with_the_least_likely_drop_first_and_holm_decides_who_fell() -> None:
+def one_of(count: int, samples: int) -> PairedScores:
+    """Tasks of which number 7 fell by 15 points."""
     rng = np.random.default_rng(2)
     tasks = {}
-    for i in range(30):
-        before = rng.uniform(0, 100, 60)
+    for i in range(count):
+        before = rng.uniform(0, 100, samples)
         tasks[f"task{i:02}"] = TaskScores(
-            tuple(map(str, range(60))), before + rng.normal(-15 if i == 7 else 0, 20, 60), before
+            tuple(map(str, range(samples))), before + rng.normal(-15 if i == 7 else 0, 20, samples), before
         )
     values = [
         float(np.mean([getattr(own, side).mean() for own in tasks.values()])) for side in ("candidate", "baseline")
     ]
     measured = Measured("rougeL", values[0], values[1], mean_difference(tasks, "task"))
-    found = suite_verdict(PairedScores("superni_0shot", "task", (measured,), tasks), GateOptions(), 0.05, 0.0)
+    return PairedScores("superni_0shot", "task", (measured,), tasks)
+
+
+def test_tasks_come_with_the_least_likely_drop_first_and_holm_decides_who_fell() -> None:
+    found = suite_verdict(one_of(30, 60), GateOptions(), 0.05, 0.0)
     assert found.fallen == ("task07",)
     assert found.tasks[0].task == "task07"
     assert [task.p_value for task in found.tasks] == sorted(task.p_value for task in found.tasks)
     assert all(task.p_value <= task.p_holm <= 1 for task in found.tasks)
+
+
+def test_a_task_of_a_full_benchmark_can_fall_at_a_strict_level() -> None:
+    """--level 0.01, shared by two benchmarks: Holm's correction over 119 tasks asks for p <= 0.000042."""
+    assert suite_verdict(one_of(119, 100), GateOptions(level=0.01), shared_level(0.01, 2), 0.0).fallen == ("task07",)
 
 
 def test_samples_are_the_units_where_there_are_no_tasks_to_speak_of() -> None:

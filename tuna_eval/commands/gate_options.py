@@ -27,14 +27,14 @@ def add_gate_commands(
 def _add_gate(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Exit code 1 where a benchmark's metric drops by more than the tolerance and the interval of the paired "
-        "difference lies below zero; 2 where the runs do not compare."
+        "difference lies below zero; 2 where the runs do not compare; 3 for a fault of the program itself."
     )
     command.set_defaults(command="commands.gate.gate_command")
     candidate = "a run's folder, or a model's (results/runs/MODEL): the newest run of each benchmark"
     command.add_argument("candidate", type=Path, metavar="CANDIDATE", help=candidate)
     _add_criterion(command)
     suites = "benchmarks to compare (default: all that the baseline has)"
-    command.add_argument("--suite", nargs="+", default=[], metavar="SUITE", help=suites)
+    command.add_argument("--suite", nargs="+", action="extend", default=[], metavar="SUITE", help=suites)
     missing = "pass over benchmarks of the baseline that the candidate did not run"
     command.add_argument("--allow-missing", action="store_true", help=missing)
     command.add_argument(
@@ -54,6 +54,7 @@ def _add_criterion(command: argparse.ArgumentParser) -> None:
     add(
         "--max-drop",
         nargs="+",
+        action="extend",
         default=[],
         metavar="SUITE=POINTS",
         help="drops that pass, such as superni=1 lmentry=0.5 (default: 0)",

@@ -35,7 +35,8 @@ def _add_plot(command: argparse.ArgumentParser) -> None:
     add("runs", nargs="+", metavar="RUN", help=f"{RUN}; NAME=X:RUN says where it stands on the x axis")
     figures = ["lambda", "data-size", "categories", "radar", "trend", "length-win"]
     add("--figure", required=True, choices=figures, help="lambda and data-size are the paper's Figures 2 and 3")
-    add("--x", nargs="+", type=float, default=[], metavar="X", help="lambda or data size of each RUN's model, in order")
+    value = "lambda or data size of each RUN's model, in order"
+    add("--x", nargs="+", action="extend", type=float, default=[], metavar="X", help=value)
     add("--out", type=Path, required=True, metavar="FILE", help="ends in .pdf, .svg or .png")
 
 

@@ -7,7 +7,7 @@ What is resampled is a unit: a task with all its samples, because the samples of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -200,7 +200,7 @@ def _expanded_tail(level: float, units: int) -> float:
     return float(ndtr(-math.sqrt(units / (units - 1)) * _quantile(1 - level, units)))
 
 
-def _batches(total: int, units: int) -> Iterator[int]:
+def batches(total: int, units: int) -> Iterator[int]:
     """Numbers of draws that fit in memory together."""
     size = max(1, _NUMBERS_AT_ONCE // units)
     for start in range(0, total, size):
@@ -214,7 +214,7 @@ def _bootstrap(statistic: PairedStatistic, resamples: int, rng: np.random.Genera
     drawn: FloatArray = np.concatenate(
         [
             statistic.reweighted(rng.multinomial(units, even, size=draws).astype(np.float64))
-            for draws in _batches(resamples, units)
+            for draws in batches(resamples, units)
         ]
     )
     finite: FloatArray = drawn[np.isfinite(drawn)]
@@ -230,7 +230,7 @@ def _swap_test(statistic: PairedStatistic, difference: float, resamples: int, rn
         return float(np.mean(_or_zero(statistic.swapped(every.astype(np.bool_))) <= bound))
     as_low = sum(
         int((_or_zero(statistic.swapped(rng.integers(0, 2, (draws, units), dtype=np.int8) == 1)) <= bound).sum())
-        for draws in _batches(resamples, units)
+        for draws in batches(resamples, units)
     )
     return (as_low + 1) / (resamples + 1)
 
@@ -238,63 +238,3 @@ def _swap_test(statistic: PairedStatistic, difference: float, resamples: int, rn
 def _or_zero(differences: FloatArray) -> FloatArray:
     """A swapping that leaves one system without a sample shows no difference."""
     return np.nan_to_num(differences, nan=0.0)
-
-
-def drop_p_values(groups: Sequence[FloatArray], *, resamples: int = 2 * RESAMPLES + 1, seed: int = 0) -> list[float]:
-    """One-sided sign-flip test of each group's mean difference: how often chance alone would give one this low.
-
-    Exact where all differences that are not zero have one size, as those of right and wrong do: it is then McNemar's
-    test in its binomial form.
-
-    Args:
-        groups: differences candidate - baseline of each group's samples.
-        resamples: random flippings for the others, the same for all groups.
-        seed: the same groups with the same seed give the same p-values.
-
-    Returns:
-        One for each group; 1.0 where nothing differs.
-    """
-    from scipy.special import bdtr
-
-    changed = [np.asarray(group)[np.nonzero(group)[0]] for group in groups]
-    p_values = np.ones(len(groups))
-    drawn = []
-    for place, values in enumerate(changed):
-        if np.ptp(np.abs(values)) < 1e-12 if values.size else True:
-            p_values[place] = float(bdtr((values > 0).sum(), values.size, 0.5)) if values.size else 1.0
-        else:
-            drawn.append(place)
-    if drawn:
-        padded = np.zeros((len(drawn), max(changed[place].size for place in drawn)), dtype=np.float32)
-        for row, place in enumerate(drawn):
-            padded[row, : changed[place].size] = changed[place]
-        p_values[drawn] = _flip_tests(padded, resamples, np.random.default_rng([seed, 2]))
-    return [float(p) for p in p_values]
-
-
-def _flip_tests(differences: npt.NDArray[np.float32], resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Shares of flippings with a sum as low as that of the differences; shape (groups,) for (groups, samples)."""
-    bounds = differences.sum(axis=1) + 1e-4 * np.abs(differences).max(axis=1)  # float32 is enough to compare sums
-    as_low = np.zeros(len(differences))
-    for draws in _batches(resamples, differences.shape[1]):
-        signs = 2 * rng.integers(0, 2, (draws, differences.shape[1]), dtype=np.int8) - 1
-        as_low += (signs.astype(np.float32) @ differences.T <= bounds).sum(axis=0)
-    return (as_low + 1) / (resamples + 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979): rejecting those <= a makes a wrong one with probability <= a.
-
-    Args:
-        p_values: in any order, each in 0..1.
-
-    Returns:
-        In the same order; never lower than the p-value itself, and at most 1.
-    """
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(p_values))
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, (len(p_values) - rank) * p_values[place])
-        adjusted[place] = min(1.0, highest)
-    return [float(p) for p in adjusted]

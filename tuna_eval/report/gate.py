@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tuna_eval.errors import ConfigError
-from tuna_eval.metrics.paired import RESAMPLES, Comparison, compare_paired, drop_p_values, holm
+from tuna_eval.metrics.paired import RESAMPLES, Comparison, compare_paired
+from tuna_eval.metrics.sign_flips import drop_p_values, holm
 from tuna_eval.report.gate_flips import Flip, worst_flips
 from tuna_eval.report.gate_runs import Pairing, RunPair, names_suite
 from tuna_eval.report.gate_samples import Measured, PairedScores, TaskScores, paired_scores
@@ -229,7 +230,7 @@ def suite_verdict(
     changes = [_change(own, comparison) for own, comparison in zip(scores.metrics, found, strict=True)]
     decides, change = found[0], changes[0]
     passed = not (-change.difference > tolerance and decides.is_drop)
-    tasks = _task_changes(scores.tasks, options.seed)
+    tasks = _task_changes(scores.tasks, level, options.seed)
     return SuiteVerdict(
         suite=scores.suite,
         passed=passed,
@@ -268,8 +269,8 @@ def _reason(change: MetricChange, found: Comparison, tolerance: float) -> str:
     return f"a drop of {drop:.2f} exceeds the tolerance of {tolerance:g}, and the interval leaves zero out"
 
 
-def _task_changes(tasks: Mapping[str, TaskScores], seed: int) -> tuple[TaskChange, ...]:
-    p_values = drop_p_values([scores.differences for scores in tasks.values()], seed=seed)
+def _task_changes(tasks: Mapping[str, TaskScores], level: float, seed: int) -> tuple[TaskChange, ...]:
+    p_values = drop_p_values([scores.differences for scores in tasks.values()], level=level, seed=seed)
     rows = []
     for (task, scores), p_value, adjusted in zip(tasks.items(), p_values, holm(p_values), strict=True):
         is_scored = ~np.isnan(scores.candidate - scores.baseline)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tuna_eval.disk import read_lines
+from tuna_eval.errors import DataError
 from tuna_eval.report.gate_runs import RunPair
 from tuna_eval.report.gate_samples import TaskScores
 from tuna_eval.report.runs import StoredRun
@@ -53,5 +55,13 @@ def worst_flips(pair: RunPair, tasks: Mapping[str, TaskScores], count: int) -> t
 def _outputs(run: StoredRun, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
     if not wanted:
         return {}
-    keyed = (((line.get("task"), line.get("id")), line) for line in read_lines(run.folder.samples_file))
-    return {key: str(line["output"]) for key, line in keyed if key in wanted}
+    found: dict[tuple[str, str], str] = {}
+    for line in read_lines(run.folder.samples_file):
+        task, id, output = (line.get(name) for name in ("task", "id", "output"))
+        if not (isinstance(task, str) and isinstance(id, str) and isinstance(output, str)):
+            problem = f'a line without "task", "id" or "output": {json.dumps(line):.60}'
+            cure = "remove the line, and run the same command again"
+            raise DataError(problem, place=str(run.folder.samples_file), cure=cure)
+        if (task, id) in wanted:
+            found[task, id] = output
+    return found

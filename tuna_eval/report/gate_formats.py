@@ -8,6 +8,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from xml.etree import ElementTree
 
+from tuna_eval.errors import TunaError
 from tuna_eval.report.gate import GateReport, MetricChange, SuiteVerdict, TaskChange
 from tuna_eval.report.gate_flips import Flip
 from tuna_eval.schema import SCHEMA_VERSION
@@ -191,6 +192,36 @@ def _cell(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|" else c for c in " ".join(text.split()))
 
 
+def refusal_as_json(error: TunaError) -> str:
+    """An object whose "passed" is null, and why there is no verdict."""
+    return json.dumps({"schema_version": SCHEMA_VERSION, "passed": None, "error": str(error)}, indent=2) + "\n"
+
+
+def refusal_as_junit(error: TunaError) -> str:
+    """One test suite with one test case that could not be run."""
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
+    root = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "gate", **counts})
+    case = ElementTree.SubElement(suite, "testcase", {"classname": "tuna-eval.gate", "name": "comparison"})
+    ElementTree.SubElement(case, "error", {"message": _xml(str(error)), "type": type(error).__name__})
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def refusal_as_github(error: TunaError) -> str:
+    """One error as a workflow command."""
+    return f"::error title=gate refused::{_data(str(error))}\n"
+
+
+def refusal_as_markdown(error: TunaError) -> str:
+    """A heading and the reason, for a job's summary."""
+    return f"## REFUSED: no verdict\n\n{_cell(str(error))}\n"
+
+
 FORMATS: Mapping[str, Callable[[GateReport], str]] = MappingProxyType(
     {"text": as_text, "junit": as_junit, "github": as_github, "json": as_json}
+)
+# Without a verdict; a person reads the line on standard error.
+REFUSALS: Mapping[str, Callable[[TunaError], str]] = MappingProxyType(
+    {"junit": refusal_as_junit, "github": refusal_as_github, "json": refusal_as_json}
 )

@@ -50,15 +50,21 @@ class Wanted:
         suites: names of benchmarks ("superni" is every number of shots); none for all that the baseline has.
         allow_missing: whether a benchmark of the baseline may lack a run of the candidate.
         unfinished: runs of the candidate that were begun and are not complete.
+        lost: benchmarks of the baseline whose runs are no longer what they were; the candidate has no run of them.
     """
 
     suites: Sequence[str] = ()
     allow_missing: bool = False
     unfinished: Sequence[StoredRun] = field(default_factory=tuple)
+    lost: Sequence[str] = ()
 
     def has(self, run: StoredRun) -> bool:
         """Whether a run is of a benchmark that has to be compared."""
-        return not self.suites or any(names_suite(name, run.record.suite) for name in self.suites)
+        return self.names(run.record.suite)
+
+    def names(self, suite: str) -> bool:
+        """Whether a benchmark has to be compared."""
+        return not self.suites or any(names_suite(name, suite) for name in self.suites)
 
 
 def names_suite(name: str, suite: str) -> bool:
@@ -81,11 +87,12 @@ def pair_runs(candidates: Sequence[StoredRun], baselines: Sequence[StoredRun], w
     newest = {run.record.suite: run for run in newest_of_each_suite(filter(wanted.has, candidates))}
     own = {suite: [run] for suite, run in newest.items()}
     other = _by_suite(list(filter(wanted.has, baselines)))
-    _check_names(wanted.suites, other)
+    expected = other.keys() | filter(wanted.names, wanted.lost)
+    _check_names(wanted.suites, expected)
     _check_finished(newest, filter(wanted.has, wanted.unfinished))
-    _check_missing(own.keys(), other.keys(), wanted)
-    left_out = {suite: "no run of the baseline" for suite in own if suite not in other}
-    left_out |= {suite: "no run of the candidate" for suite in other if suite not in own}
+    _check_missing(own.keys(), expected, wanted)
+    left_out = dict.fromkeys(own.keys() - expected, "no run of the baseline")
+    left_out |= dict.fromkeys(expected - own.keys(), "no run of the candidate")
     pairs = []
     for suite in sorted(own.keys() & other.keys()):
         pair = _pair(own[suite], other[suite])

@@ -14,6 +14,7 @@ from tuna_eval.judging.folder import JudgingFolder
 from tuna_eval.metrics.paired import FloatArray, MeanDifference, PairedStatistic
 from tuna_eval.report.gate_runs import RunPair, judging_place
 from tuna_eval.report.runs import StoredRun
+from tuna_eval.schema import Summary
 from tuna_eval.store import read_result
 from tuna_eval.tasks.lmentry.names import CORE
 from tuna_eval.tasks.lmentry.paired import Metric, SystemCounts, lmentry_difference, read_counts
@@ -112,7 +113,7 @@ def paired_scores(pair: RunPair) -> PairedScores:
 
 def _shared_metrics(pair: RunPair) -> dict[str, tuple[float, float]]:
     """The metrics that both records have a value of."""
-    own, other = (read_result(run.record.results).metrics for run in (pair.candidate, pair.baseline))
+    own, other = (_metrics(run) for run in (pair.candidate, pair.baseline))
     shared: dict[str, tuple[float, float]] = {}
     for name in own:
         values = own[name].value, other[name].value if name in other else None
@@ -125,8 +126,16 @@ def _shared_metrics(pair: RunPair) -> dict[str, tuple[float, float]]:
 
 def _scales(pair: RunPair) -> dict[str, float]:
     """What turns a sample's score, a fraction, into the unit of its metric."""
-    metrics = read_result(pair.candidate.record.results).metrics
+    metrics = _metrics(pair.candidate)
     return {name: 100.0 if summary.unit == "percent" else 1.0 for name, summary in metrics.items()}
+
+
+def _metrics(run: StoredRun) -> Mapping[str, Summary]:
+    try:
+        return read_result(run.record.results).metrics
+    except (KeyError, TypeError, AttributeError) as error:
+        problem = f"the record holds no results that can be read ({error!r})"
+        raise DataError(problem, place=str(run.folder.record_file), cure="score the run anew") from error
 
 
 Rows = Mapping[str, tuple[tuple[str, ...], FloatArray, FloatArray]]  # ids, and scores of shape (samples, metrics)
@@ -209,6 +218,9 @@ def _lmentry(pair: RunPair) -> PairedScores:
     rows = _scaled(_matched(pair, ["accuracy"], CORE), 0, 100.0)
     if not rows:
         raise DataError("no task of LMentry that counts", place=str(pair.candidate.folder.path), cure="run one")
+    if uncounted := sorted(rows.keys() - own.counts.keys()):
+        place = str(pair.candidate.folder.record_file)
+        raise DataError(f"no LMentry counts of {uncounted[0]} in the record", place=place, cure="score the run anew")
     names: list[Metric] = [name for name in reversed(get_args(Metric)) if name in shared]
     unit = "task" if len(own.tasks) >= MIN_TASKS else "sample"
     if unit == "sample":  # accuracy alone: robustness is about tasks
@@ -222,8 +234,12 @@ def _lmentry(pair: RunPair) -> PairedScores:
 
 def _counts(run: StoredRun) -> SystemCounts:
     settings: Any = run.record.scoring.get("settings", {})
-    breakdown: Any = run.record.results.get("breakdown", {})
-    return read_counts(breakdown.get("tasks", {}), settings.get("repairs", []))
+    breakdown: Any = run.record.results.get("breakdown")
+    tasks = breakdown.get("tasks") if isinstance(breakdown, dict) else None
+    if not isinstance(tasks, dict) or not tasks:
+        place = str(run.folder.record_file)
+        raise DataError("no LMentry counts in the record", place=place, cure="score the run anew")
+    return read_counts(tasks, settings.get("repairs", []))
 
 
 def _macro(rows: Mapping[str, TaskScores], counts: SystemCounts) -> MeanDifference:

@@ -81,9 +81,8 @@ def _add_mix(action: argparse.ArgumentParser) -> None:
 
 def _add_screen(action: argparse.ArgumentParser) -> None:
     group = action.add_argument_group("evaluation prompts")
-    group.add_argument(
-        "--benchmarks", nargs="+", default=[], metavar="NAME", help="superni, lmentry, vicuna; all at hand"
-    )
+    names = "superni, lmentry, vicuna; all at hand"
+    group.add_argument("--benchmarks", nargs="+", action="extend", default=[], metavar="NAME", help=names)
     group.add_argument("--data", default="full", choices=["full", "mini"], help="fetched data, or the built-in sample")
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="use a copy of the data")
     group.add_argument("--ngram", type=int, default=13, metavar="N", help="words of an n-gram (13)")

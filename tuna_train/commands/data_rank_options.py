@@ -40,6 +40,7 @@ def add_ranking(command: argparse.ArgumentParser) -> None:
     add(
         "--drop",
         nargs="+",
+        action="extend",
         default=[],
         choices=DROPPABLE,
         metavar="STATE",

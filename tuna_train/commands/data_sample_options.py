@@ -29,7 +29,8 @@ def add_teacher(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("ranking by log p / |r|^beta")
     add = group.add_argument
     add("--beta", type=float, default=1.3, metavar="B", help="length penalty; larger favours long responses (1.3)")
-    add("--betas", type=float, nargs="+", default=[], metavar="B", help="rank anew with each, into FILE.beta-B.jsonl")
+    anew = "rank anew with each, into FILE.beta-B.jsonl"
+    add("--betas", type=float, nargs="+", action="extend", default=[], metavar="B", help=anew)
     add("--leave-out-cut", action="store_true", help="do not rank replies that ended at the token limit")
     add("--given", action="store_true", help="score the responses that the input brings instead of drawing new ones")
     add("--eos", metavar="TEXT", help="with --given: the token that ends a response (default: the tokenizer's own)")
@@ -59,7 +60,7 @@ def _add_decoding(command: argparse.ArgumentParser) -> None:
     add("--temperature", type=float, default=1.0, metavar="T", help="of the first draws (1)")
     add("--top-p", type=float, default=1.0, metavar="P", help="nucleus (1)")
     add("--max-new-tokens", type=int, default=512, metavar="N", help="limit of a response (512)")
-    add("--stop", nargs="+", default=[], metavar="TEXT", help="texts that end a response")
+    add("--stop", nargs="+", action="extend", default=[], metavar="TEXT", help="texts that end a response")
     add("--seed", type=int, default=0, metavar="N", help="every draw has its own, made of this, example and trial (0)")
     add("--format", default="auto", help="alpaca, chat, plain, or auto: chat if the model has a template")
 

@@ -7,8 +7,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tuna_eval.metrics.paired import (
     MIN_UNITS,
@@ -16,8 +14,6 @@ from tuna_eval.metrics.paired import (
     FloatArray,
     MeanDifference,
     compare_paired,
-    drop_p_values,
-    holm,
 )
 
 SAMPLES = 20  # a unit
@@ -136,35 +132,3 @@ def test_power_and_detectable_drop_are_two_sides_of_one_thing() -> None:
         assert found.power(drop, tolerance) == pytest.approx(0.9)
     assert found.power(1e-9) == pytest.approx(0.05, abs=1e-3)
     assert (found.detectable_drop(0.9) or 0) > (found.detectable_drop(0.8) or 0)
-
-
-P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
-
-
-def test_holm_by_hand() -> None:
-    # 0.01 * 4, 0.03 * 3, then max(0.09, 0.04 * 2) = 0.09, 0.2 * 1
-    assert holm([0.04, 0.01, 0.2, 0.03]) == pytest.approx([0.09, 0.04, 0.2, 0.09])
-    assert holm([]) == []
-
-
-@given(P_VALUES)
-def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni(p_values: list[float]) -> None:
-    adjusted = holm(p_values)
-    for p, own in zip(p_values, adjusted, strict=True):
-        assert p <= own <= min(1.0, p * len(p_values)) + 1e-12
-    ranked = sorted(zip(p_values, adjusted, strict=True))
-    assert [own for _, own in ranked] == sorted(adjusted)
-
-
-def test_right_and_wrong_are_tested_exactly() -> None:
-    lost_eight_won_one = np.array([-100.0] * 8 + [100.0] + [0.0] * 40)
-    assert drop_p_values([lost_eight_won_one, np.zeros(5), np.zeros(0)]) == pytest.approx([10 / 2**9, 1, 1])
-
-
-def test_flips_agree_with_the_exact_test_of_all_signs() -> None:
-    values = np.array([-3.0, 1.0, -2.0, -5.0, 0.5, -1.0, 0.0])
-    signs = np.array(list(product((1, -1), repeat=6)))
-    for own in (values, -values):
-        exact = float(np.mean(signs @ own[:6] <= own.sum() + 1e-9))
-        assert drop_p_values([np.ones(3), own])[1] == pytest.approx(exact, abs=0.01)
-    assert drop_p_values([values], seed=1) == drop_p_values([values], seed=1)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuna_eval.llm.models import TOKENIZER_FILES, WEIGHTS
 from tuna_eval.store import digest
 
 _CONFIGS = ("config.json", "adapter_config.json")
+_INSIDE = "checkpoints"  # where in its output tuna-train keeps them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,51 @@ def is_model_folder(folder: Path) -> bool:
     return any((folder / config).is_file() for config in _CONFIGS)
 
 
-def find_checkpoints(root: Path) -> list[Checkpoint]:
-    """The folders directly below that hold a model's configuration, by the number in their names.
+def is_training_output(folder: Path) -> bool:
+    """Whether training saves its checkpoints into a folder, which may hold the finished model beside them."""
+    return (folder / _INSIDE).is_dir() or bool(_saved(folder))
 
+
+def training_name(folder: Path) -> str:
+    """What a training is called by the folder that its checkpoints are in: its output's name."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == _INSIDE else folder.name
+
+
+def find_checkpoints(root: Path) -> list[Checkpoint]:
+    """The folders in a training's output that hold a model's configuration, by the number in their names.
+
+    They are directly below or in the folder `checkpoints` there. The finished model, in the output itself, comes last.
     A folder that vanishes during the look, as training deletes its oldest checkpoint, is left out.
     """
+    found = [*_saved(root), *_saved(root / _INSIDE)]
+    found.sort(key=lambda each: ([int(n) for n in re.findall(r"\d+", each.name)], each.name))
+    return [*found, *_finished(root)] if is_training_output(root) else found
+
+
+def _saved(folder: Path) -> list[Checkpoint]:
+    """The models in the folders directly below."""
+    return _looks(each for each in (folder.iterdir() if folder.is_dir() else ()) if each.is_dir())
+
+
+def _looks(folders: Iterable[Path]) -> list[Checkpoint]:
     found = []
-    for folder in root.iterdir() if root.is_dir() else ():
+    for folder in folders:
         try:
-            if folder.is_dir() and is_model_folder(folder):
+            if is_model_folder(folder):
                 found.append(_look(folder))
         except FileNotFoundError:
             continue
-    return sorted(found, key=lambda each: ([int(n) for n in re.findall(r"\d+", each.name)], each.name))
+    return found
+
+
+def _finished(root: Path) -> list[Checkpoint]:
+    # tuna-train writes the record last, when the model has passed the training's own gate.
+    is_open = (root / _INSIDE / "run.json").is_file() and not (root / "training.json").is_file()
+    found = _looks([root.resolve()])
+    return (
+        [replace(model, missing=model.missing or "the training has not ended") for model in found] if is_open else found
+    )
 
 
 def _look(folder: Path) -> Checkpoint:

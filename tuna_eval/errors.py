@@ -4,13 +4,15 @@ from __future__ import annotations
 
 
 class TunaError(Exception):
-    """A fault that the user can mend; the command line prints it without a traceback and exits with 2.
+    """A fault that the user can mend; the command line prints it without a traceback and exits with `exit_code`.
 
     Args:
         problem: what is wrong, with the offending value.
         place: the file and line, option or address where it was found; "" if the problem already says it.
         cure: what to do about it; "" only where nothing can be advised.
     """
+
+    exit_code = 2
 
     def __init__(self, problem: str, *, place: str = "", cure: str = "") -> None:
         self.problem, self.place, self.cure = problem, place, cure

@@ -1,7 +1,7 @@
 """tuna-train: parse, build the values, call one function, and turn errors into one line and an exit code.
 
-Exit codes: 0 fine, 1 data overlap evaluation prompts, 2 the user can mend it, 3 a fault of the program itself, 130
-interrupted.
+Exit codes: 0 fine, 1 a gate ended the training, or data overlap evaluation prompts or are not all ranked, 2 the user
+can mend it, 3 a fault of the program itself, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations

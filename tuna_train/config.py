@@ -108,15 +108,15 @@ class Training(Config):
 
 
 class Gate(Config):
-    """What each saved checkpoint has to pass, see `training.gate_callback.GateCallback`."""
+    """What each saved checkpoint and the finished model have to pass, see `training.gate_callback.GateCallback`."""
 
     baseline: str = Field(description="name given by tuna-eval baseline set, or folder of a run or of a model's runs")
     suites: tuple[str, ...] = Field(min_length=1, description="benchmarks to run")
     results: Path = Field(Path("results"), description="results folder")
     run_options: tuple[str, ...] = Field((), description='further options of tuna-eval run, such as [--limit, "20"]')
     max_drop: dict[str, float] = Field({}, description="points a benchmark may lose: gate.max_drop.superni=1")
-    level: float = Field(0.05, gt=0, lt=1, description="share of false alarms of one gate")
-    on_failure: Literal["stop", "warn"] = Field("warn", description="whether a failed gate ends the training")
+    level: float = Field(0.05, gt=0, lt=0.5, description="share of false alarms of one gate")
+    on_failure: Literal["stop", "warn"] = Field("warn", description="stop: a failed gate ends the training as an error")
 
     @field_validator("suites", mode="before")
     @classmethod
@@ -128,7 +128,7 @@ class Gate(Config):
 class Tuning(Training):
     """What trains a model that writes."""
 
-    gate: Gate | None = Field(None, description="evaluates every checkpoint of save_steps against a baseline")
+    gate: Gate | None = Field(None, description="evaluates every checkpoint of save_steps and the finished model")
 
 
 class SftConfig(Tuning):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.models import LocalModel, resolve_model
@@ -29,11 +29,14 @@ from tuna_train.training.build import (
     training_arguments,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.fit import gates_of, once, run_trainer
+from tuna_train.training.fit import gate_finished, gate_for, once, run_trainer
 from tuna_train.training.inputs import EncodedFiles, Inputs, encoder_of, inputs_of, read_by_file
 from tuna_train.training.record import finite, training_record, write_record
 from tuna_train.training.resuming import identity_of, last_checkpoint
 from tuna_train.training.saving import save_checkpoint
+
+if TYPE_CHECKING:
+    from tuna_train.training.gating import TrainingGate
 
 COMMAND = "rl"
 _TOLD = ("reward", "kl", "completions/mean_length", "completions/clipped_ratio")
@@ -70,14 +73,14 @@ def fit_rl(config: RlConfig, progress: Progress) -> Path:
             "the start is an adapter, which full fine-tuning cannot measure KL from", place="model", cure=cure
         )
 
-    gates_of(config, source, progress)  # what is wrong with it is told before anything is read
+    gate = gate_for(config, progress)  # what is wrong with it is told before anything is read
 
     def train() -> None:
         tasks = _read(config, source, progress)
         with warnings.catch_warnings():
             # That vLLM is newer than TRL knows: it is not used here.
             warnings.filterwarnings("ignore", message="TRL currently supports vLLM")
-            _train(config, source, ranker, tasks, progress)
+            _train(config, source, ranker, tasks, gate, progress)
 
     def identity() -> dict[str, JSON]:
         return {**identity_of(config, COMMAND, source), "reward": dict(ranker.fingerprint())}
@@ -214,18 +217,26 @@ def rl_arguments(config: RlConfig, **more: Any) -> Any:
     return (RLOOConfig if config.algorithm == "rloo" else GRPOConfig)(**values)
 
 
-def _train(config: RlConfig, source: LocalModel, ranker: PrmRanker, tasks: _Tasks, progress: Progress) -> None:
+def _train(
+    config: RlConfig,
+    source: LocalModel,
+    ranker: PrmRanker,
+    tasks: _Tasks,
+    gate: TrainingGate | None,
+    progress: Progress,
+) -> None:
     from tuna_train.training.logs import callbacks_of
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     arguments = rl_arguments(config, eval_on_start=bool(config.eval_data) and checkpoint is None)
-    callbacks = [*callbacks_of(config, progress), *gates_of(config, source, progress)]
+    callbacks = [*callbacks_of(config, progress, source), *([gate] if gate else [])]
     trainer = _trainer(config, source, ranker, tasks, arguments, callbacks=callbacks)
     run_trainer(trainer, checkpoint, progress)
     _drop_reference(trainer)
     save_checkpoint(trainer, config.output, source, config.model, tasks.inputs.encoder.end_id)
+    gated = gate_finished(gate, trainer)
     if is_main_process():
-        write_record(config.output, _rl_record(config, source, ranker, tasks, trainer))
+        write_record(config.output, {**_rl_record(config, source, ranker, tasks, trainer), **gated})
         progress.note(f"model: {config.output}")
 
 

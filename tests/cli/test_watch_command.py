@@ -16,7 +16,10 @@ from gate_runs import run, superni_rules
 
 from openai_judges import longer
 from openai_server import OpenAIServer
+from silent import Silent
 from tiny_models import save_model
+from tuna_train.config import SftConfig, build_config
+from tuna_train.training.fit import fit
 
 RUN = ["--suite", "superni", "--data", "mini", "--shots", "0", "--limit", "2", "--max-new-tokens", "3"]
 
@@ -38,6 +41,14 @@ def place(tmp_path: Path, model: Path) -> Path:
 def words(place: Path, *more: object) -> list[object]:
     own = ["watch", place / "training", "--baseline", "main", "--output", place / "results", "--engine", "hf"]
     return [*own, *RUN, "--max-length", "512", "--truncation", "right", "--poll", "0.3", *more]
+
+
+def watching(words: list[object]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*words), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
 
 
 def verdicts(place: Path) -> list[dict[str, Any]]:
@@ -67,13 +78,71 @@ def test_each_checkpoint_is_evaluated_once_and_the_verdict_is_remembered(place: 
 
 @pytest.mark.model
 def test_a_checkpoint_that_cannot_be_loaded_does_not_end_the_watch(place: Path) -> None:
-    broken = place / "training/checkpoint-1"
-    shutil.copytree(place / "training/checkpoint-5", broken)
+    """One has a model type that nobody knows, one no tokenizer, as a Trainer without one saves it."""
+    broken, bare = place / "training/checkpoint-1", place / "training/checkpoint-2"
+    for folder in (broken, bare):
+        shutil.copytree(place / "training/checkpoint-5", folder)
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps({**config, "model_type": "no-such-type"}))
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
     result = here(*words(place, "--once"))
     assert result.returncode == 2
     assert "checkpoint-1 cannot be evaluated" in result.stderr
+    assert "checkpoint-2 cannot be evaluated" in result.stderr
+    assert "the model has no tokenizer" in result.stderr
+    assert "1 failed (checkpoint-5), 2 broken (checkpoint-1, checkpoint-2)" in last_line(result.stderr)
+    assert [line["checkpoint"] for line in verdicts(place)] == ["checkpoint-5"]
+
+
+@pytest.mark.model
+def test_the_output_of_a_training_is_watched_whole(place: Path, tmp_path: Path) -> None:
+    """Checkpoints in a folder of their own, and the model in the output, by the names that the callback gives."""
+    start = place / "training/checkpoint-5"
+    data = tmp_path / "alpaca.json"
+    data.write_text(json.dumps([{"instruction": f"say {n}", "input": "", "output": "one two"} for n in range(6)]))
+    values = {"model": str(start), "data": data, "output": tmp_path / "tuned", "batch_size": 2, "save_steps": 2}
+    fit(build_config(SftConfig, values, "test"), "sft", Silent())
+    result = here("watch", tmp_path / "tuned", *words(place, "--once", "--max-drop", "superni=100")[2:])
+    assert result.returncode == 0, result.stderr
+    assert "passed: tuned/checkpoint-2 against good" in result.stdout
+    assert "passed: tuned against good" in result.stdout
+    inside = here("watch", tmp_path / "tuned/checkpoints", *words(place, "--once", "--max-drop", "superni=100")[2:])
+    assert inside.returncode == 0, inside.stderr
+    assert "2 checkpoints are done" in inside.stderr  # the same training, by whatever folder it is named
+
+
+@pytest.mark.model
+def test_a_checkpoint_that_is_deleted_before_its_turn_is_told(place: Path) -> None:
+    """Training deletes the second one while the first is evaluated; that nothing is there at first is told once."""
+    training = place / "training"
+    ready = place / "ready"
+    training.rename(ready)
+    training.mkdir()
+    process = watching(words(place))
+    try:
+        assert process.stderr is not None
+        told = [process.stderr.readline()]
+        assert "no checkpoint in" in told[0]
+        shutil.copytree(ready / "checkpoint-5", ready / "checkpoint-8")
+        (ready / "checkpoint-5").rename(training / "checkpoint-5")
+        (ready / "checkpoint-8").rename(training / "checkpoint-8")
+        while told[-1] and "checkpoint-5" not in told[-1]:
+            told.append(process.stderr.readline())
+        shutil.rmtree(training / "checkpoint-8")
+        while told[-1] and "deleted before it was evaluated" not in told[-1]:
+            told.append(process.stderr.readline())
+        shutil.rmtree(training / "checkpoint-5")  # done, and nothing to tell of
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        told += process.communicate(timeout=30)[1].splitlines()
+    finally:
+        process.kill()
+    text = "\n".join(told)
+    assert text.count("no checkpoint in") == 1
+    assert text.count("was deleted before it was evaluated") == 1
+    assert "checkpoint-8 was deleted before it was evaluated; have training keep more (keep_checkpoints" in text
+    assert "1 deleted before their turn (checkpoint-8)" in told[-2]
     assert [line["checkpoint"] for line in verdicts(place)] == ["checkpoint-5"]
 
 
@@ -137,11 +206,7 @@ def test_answers_to_vicuna_qa_are_judged_against_those_of_the_baseline(place: Pa
 @pytest.mark.model
 def test_a_checkpoint_that_appears_is_seen_and_an_interrupt_ends_the_watch(place: Path, model: Path) -> None:
     shutil.rmtree(place / "training/checkpoint-5")
-    process = subprocess.Popen(
-        command(*words(place)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )  # fmt: skip
+    process = watching(words(place))
     try:
         target = place / "training/checkpoint-9"
         target.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuna_eval.checkpoints import find_checkpoints
+from tuna_eval.checkpoints import find_checkpoints, is_training_output, training_name
 
 
 def safetensors(size: int = 16) -> bytes:
@@ -36,6 +36,26 @@ def test_checkpoints_come_in_the_order_of_their_steps(tmp_path: Path) -> None:
             (tmp_path / name / "config.json").write_text("{}")
     assert [each.name for each in find_checkpoints(tmp_path)] == ["final", "checkpoint-9", "checkpoint-100"]
     assert find_checkpoints(tmp_path / "nowhere") == []
+
+
+def test_the_output_of_a_training_holds_checkpoints_and_at_last_the_model(checkpoint: Path) -> None:
+    """tuna-train keeps them in a folder of their own, and writes its record when all is done."""
+    output = checkpoint.parent / "tuned"
+    inside = output / "checkpoints"
+    inside.mkdir(parents=True)
+    (inside / "run.json").write_text("{}")
+    assert find_checkpoints(output) == []
+    checkpoint.rename(inside / "checkpoint-1")
+    (inside / "checkpoint-1/model.safetensors").write_bytes(safetensors())
+    assert [(each.name, each.missing) for each in find_checkpoints(output)] == [("checkpoint-1", "")]
+    for file in ("config.json", "model.safetensors"):
+        (output / file).write_bytes((inside / "checkpoint-1" / file).read_bytes())
+    assert [each.missing for each in find_checkpoints(output)] == ["", "the training has not ended"]
+    (output / "training.json").write_text("{}")
+    assert [(each.name, each.missing) for each in find_checkpoints(output)] == [("checkpoint-1", ""), ("tuned", "")]
+    assert [each.name for each in find_checkpoints(inside)] == ["checkpoint-1"]
+    assert training_name(output) == training_name(inside) == "tuned"
+    assert [is_training_output(folder) for folder in (output, inside, inside / "checkpoint-1")] == [True, True, False]
 
 
 def test_a_file_that_is_still_written_is_not_whole(checkpoint: Path) -> None:

@@ -62,6 +62,19 @@ def ranked(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+def test_lines_over_several_steps_are_the_same_after_a_resumption(start: Path, tmp_path: Path) -> None:
+    def lines() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+        return [{key: line[key] for key in ("step", "loss", "mle", "rank_loss", "pair_accuracy")} for line in found]
+
+    train(start, tmp_path / "out", save_steps=2, logging_steps=3)
+    whole = lines()
+    assert [line["step"] for line in whole] == [2, 3, 4]
+    (tmp_path / "out" / "training.json").unlink()  # as if killed before the end
+    train(start, tmp_path / "out", save_steps=2, logging_steps=3)
+    assert lines() == whole
+
+
 def test_the_checkpoint_is_an_ordinary_folder(ranked: Path, start: Path) -> None:
     from transformers import AutoConfig
 

@@ -60,7 +60,7 @@ def _outcome(options: argparse.Namespace, package: str, program: str) -> tuple[i
         with _terminated_in_order():
             return int(command(options)), ""
     except TunaError as error:
-        return 2, f"{program}: {error}\n"
+        return error.exit_code, f"{program}: {error}\n"
     except KeyboardInterrupt:
         return 130, f"{program}: interrupted; run the same command again to resume\n"
     except _TerminatedError:

@@ -11,11 +11,12 @@ from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.hf_loading import attention_options, load_model
 from tuna_eval.llm.models import LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
-from tuna_train.config import Lora, Training
+from tuna_train.config import Lora, Training, Tuning
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+GATE_SECONDS = 24 * 3600  # that the other processes of a training wait for a checkpoint's evaluation
 CHECKPOINTS = "checkpoints"  # folder inside the output: what a killed run goes on from
 
 
@@ -110,6 +111,8 @@ def training_arguments(config: Training, *, micro_batch: int | None = None, **mo
         "adam_beta2": optimizer.betas[1],
         "max_grad_norm": optimizer.max_grad_norm,
         "num_train_epochs": config.epochs,
+        # Processes wait for one another as long as the first one evaluates.
+        **({"ddp_timeout": GATE_SECONDS} if isinstance(config, Tuning) and config.gate else {}),
         "max_steps": config.max_steps or -1,
         "bf16": chosen == "bfloat16",
         "fp16": chosen == "float16",

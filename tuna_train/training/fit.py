@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuna_eval.disk import locked
 from tuna_eval.errors import EngineError
@@ -27,7 +27,10 @@ from tuna_train.training.checks import check_model, check_settings
 from tuna_train.training.inputs import Inputs, forward_tokens, loss_of, read_inputs
 from tuna_train.training.record import RECORD, training_record, write_record
 from tuna_train.training.resuming import claim, identity_of, last_checkpoint
-from tuna_train.training.saving import save_checkpoint
+from tuna_train.training.saving import save_checkpoint, stop_at
+
+if TYPE_CHECKING:
+    from tuna_train.training.gating import TrainingGate
 
 
 def fit(config: Tuning, command: str, progress: Progress) -> Path:
@@ -47,31 +50,43 @@ def fit(config: Tuning, command: str, progress: Progress) -> Path:
         ConfigError: see `checks`; or the output holds something else.
         DataError: a data file, or a record in it, cannot be used.
         EngineError: the model cannot be loaded, or memory or the numbers do not suffice for the training.
+        GateFailedError: a checkpoint or the finished model fails its gate, and `gate.on_failure` is stop.
         StoreError: the output cannot be written, or another process is writing it.
     """
     check_settings(config)
     source = resolve_model(config.model)
     check_model(config, source)
-    gates_of(config, source, progress)  # what is wrong with it is told before the data are read
+    gate = gate_for(config, progress)  # what is wrong with it is told before the data are read
 
     def train() -> None:
-        _train(config, command, source, read_inputs(config, source, progress), progress)
+        _train(config, command, source, read_inputs(config, source, progress), gate, progress)
 
     return once(config, lambda: identity_of(config, command, source), train, progress)
 
 
-def gates_of(config: Tuning, source: LocalModel, progress: Progress) -> list[Any]:
+def gate_for(config: Tuning, progress: Progress) -> TrainingGate | None:
     """The callback behind `gate`, if that is set.
 
     Raises:
-        ConfigError: see `gate_callback.gate_of`.
-        StoreError: likewise.
+        ConfigError, DataError, StoreError: see `gating.gate_of`.
     """
     if config.gate is None:
-        return []
-    from tuna_train.training.gate_callback import gate_of  # transformers takes seconds
+        return None
+    from tuna_train.training.gating import gate_of  # transformers takes seconds
 
-    return [gate_of(config, config.gate, source, progress.note)]
+    return gate_of(config, config.gate, progress.note)
+
+
+def gate_finished(gate: TrainingGate | None, trainer: Any) -> dict[str, JSON]:
+    """Gates the finished model, if a gate is set, and gives what the record says of all verdicts.
+
+    Raises:
+        GateFailedError: see `TrainingGate.gate_finished`.
+    """
+    if gate is None:
+        return {}
+    gate.gate_finished(trainer.state.global_step)
+    return {"gates": gate.summary()}
 
 
 def once(
@@ -157,25 +172,36 @@ def _tell_idle_gpus(progress: Progress) -> None:
         progress.note(f"warning: one of {count} GPUs is used; torchrun --nproc_per_node {count} uses all")
 
 
-def _train(config: Tuning, command: str, source: LocalModel, inputs: Inputs, progress: Progress) -> None:
+def _train(
+    config: Tuning,
+    command: str,
+    source: LocalModel,
+    inputs: Inputs,
+    gate: TrainingGate | None,
+    progress: Progress,
+) -> None:
+    from tuna_train.scoring import causal_lm
     from tuna_train.training.logs import callbacks_of
     from tuna_train.training.trainer import RankingTrainer
 
     checkpoint = last_checkpoint(config.output / CHECKPOINTS)
     micro_batch = fitting_micro_batch(config, forward_tokens(inputs.train, packed=config.packing))
     measures_first = inputs.held_out is not None and checkpoint is None
+    model = load_causal_lm(config, source)
+    stop_at(causal_lm(model), inputs.encoder.end_id)  # its checkpoints too
     trainer = RankingTrainer(
-        load_causal_lm(config, source),
+        model,
         training_arguments(config, micro_batch=micro_batch, eval_on_start=measures_first),
         inputs.train,
         inputs.held_out,
         loss=loss_of(config),
         packed=config.packing,
         row_tokens=config.row_tokens,
-        callbacks=[*callbacks_of(config, progress), *gates_of(config, source, progress)],
+        callbacks=[*callbacks_of(config, progress, source), *([gate] if gate else [])],
     )
     run_trainer(trainer, checkpoint, progress)
     save_checkpoint(trainer, config.output, source, config.model, inputs.encoder.end_id)
+    gated = gate_finished(gate, trainer)
     if is_main_process():
-        write_record(config.output, training_record(config, command, source, inputs, trainer))
+        write_record(config.output, {**training_record(config, command, source, inputs, trainer), **gated})
         progress.note(f"model: {config.output}")

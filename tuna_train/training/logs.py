@@ -10,14 +10,16 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tuna_eval.disk import appending, drop_torn_line, json_line, read_lines, replacing
+from tuna_eval.disk import appending, as_store_error, drop_torn_line, json_line, read_lines, replacing
 from tuna_eval.errors import EngineError
+from tuna_eval.llm.models import LocalModel
 from tuna_eval.run import Progress
 from tuna_train.config import Training
 from tuna_train.training.build import is_main_process
 from tuna_train.training.host_memory import HostMemory
 from tuna_train.training.record import finite, settings_of
 from tuna_train.training.resuming import last_checkpoint
+from tuna_train.training.saving import copy_tokenizer
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -64,8 +66,12 @@ class TrainingLog(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.progress.begin("training", done=state.global_step, total=state.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        """One step more; the last one is always logged, or a short training would leave no line."""
-        if state.global_step >= state.max_steps:
+        """One step more; the last one is always logged, or a short training would leave no line.
+
+        So is one that is saved: the means of a line that went on over a checkpoint could not be resumed.
+        """
+        is_saved = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
+        if is_saved or state.global_step >= state.max_steps:
             control.should_log = True
         if state.is_world_process_zero:
             self.progress.advance()
@@ -104,6 +110,30 @@ class NoLastCheckpoint(TrainerCallback):  # type: ignore[misc]  # transformers i
         """Takes back what transformers' own callback has decided."""
         if state.global_step >= state.max_steps:
             control.should_save = False
+
+
+class TokenizerInCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Puts the tokenizer of the start into each checkpoint, which can then be evaluated like any model.
+
+    The Trainer writes one too if it is given it, but it sets the model's special tokens by it as well.
+
+    Args:
+        source: what training starts from.
+    """
+
+    def __init__(self, source: LocalModel) -> None:
+        self.source = source
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """The checkpoint is there.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if args.should_save:
+            with as_store_error(folder):
+                copy_tokenizer(self.source, folder)
 
 
 def keep_lines(file: Path, step: int) -> None:
@@ -154,12 +184,19 @@ def _warn_of_sharding(arguments: TrainingArguments, model: Any, progress: Progre
         progress.note(f"warning: fsdp is on, but accelerate does not shard here: every process holds a whole {kind}")
 
 
-def callbacks_of(config: Training, progress: Progress) -> list[TrainerCallback]:
+def callbacks_of(config: Training, progress: Progress, source: LocalModel | None = None) -> list[TrainerCallback]:
     """What goes along with a training: the log, the terminal, where else its curves go, and the care of memory.
 
     transformers itself sends nothing: its `report_to` is "none".
+
+    Args:
+        config: of the training.
+        progress: the user's terminal.
+        source: what a model that writes starts from, whose tokenizer its checkpoints get.
     """
     callbacks = [TrainingLog(config.output / LOG, progress), NoLastCheckpoint(), HostMemory()]
+    if source is not None:
+        callbacks.append(TokenizerInCheckpoints(source))
     if "tensorboard" in config.report_to and is_main_process():
         callbacks.append(_tensorboard(config))
     if "wandb" in config.report_to:

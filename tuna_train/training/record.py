@@ -13,7 +13,7 @@ from tuna_eval.disk import replacing
 from tuna_eval.llm.models import LocalModel, display_name
 from tuna_eval.provenance import environment, package_version
 from tuna_eval.schema import JSON
-from tuna_train.config import RlConfig, Training
+from tuna_train.config import Gate, RlConfig, Training, Tuning
 from tuna_train.training.build import processes
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RECORD = "training.json"
 SCHEMA = "tuna-training/1"
+_VERDICTS = {True: "passed", False: "failed", None: "none"}
 
 
 def training_record(
@@ -91,6 +92,15 @@ def settings_of(config: Training) -> dict[str, JSON]:
         values["reward"] = display_name(str(config.reward))
     if config.deepspeed:
         values["deepspeed"] = config.deepspeed.name
+    if isinstance(config, Tuning) and config.gate:
+        values["gate"] = _gate_settings(config.gate)
+    return values
+
+
+def _gate_settings(gate: Gate) -> JSON:
+    values: dict[str, JSON] = gate.model_dump(mode="json", exclude={"results"})
+    values["baseline"] = display_name(gate.baseline)
+    values["run_options"] = [Path(word).name if Path(word).exists() else word for word in gate.run_options]
     return values
 
 
@@ -140,9 +150,20 @@ def model_card(record: Mapping[str, Any]) -> str:
         before, after = record["held_out"]["before"], record["held_out"]["after"]
         rows = [(name, _number(before.get(name)), _number(value)) for name, value in after.items()]
         parts += ["## Held-out data", "", *_table(("", "before", "after"), rows), ""]
+    if record.get("gates"):
+        verdicts = [
+            (gate["model"], gate["step"], _VERDICTS[gate["passed"]], _reasons(gate)) for gate in record["gates"]
+        ]
+        baseline = record["settings"]["gate"]["baseline"]
+        parts += ["## Gate", "", f"Baseline: {baseline}.", ""]
+        parts += [*_table(("model", "step", "verdict", "why"), verdicts), ""]
     parts += ["## Settings", "", "```json", json.dumps(record["settings"], indent=1), "```", ""]
     parts += ["## Versions", "", "```json", json.dumps(record["environment"], indent=1), "```", ""]
     return "\n".join(parts)
+
+
+def _reasons(gate: Mapping[str, Any]) -> str:
+    return "; ".join(f"{suite}: {found['reason']}" for suite, found in gate["suites"].items())
 
 
 def _cuts(record: Mapping[str, Any]) -> str:

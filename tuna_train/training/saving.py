@@ -42,13 +42,19 @@ def save_checkpoint(trainer: RankingTrainer, folder: Path, source: LocalModel, s
     inner = causal_lm(model)
     inner.set_attn_implementation("sdpa")
     inner.config.use_cache = True  # the Trainer has switched it off
-    inner.generation_config.eos_token_id = _with_end(inner.generation_config.eos_token_id, end_id)
+    stop_at(inner, end_id)
     for adapter in getattr(model, "peft_config", {}).values():
         adapter.base_model_name_or_path = _base_name(source, spec)
     with as_store_error(folder):
         model.save_pretrained(str(folder), state_dict=weights, **_peft_options(model))
         copy_tokenizer(source, folder)
         _share(folder)
+
+
+def stop_at(model: Any, end_id: int) -> None:
+    """Makes generation stop at the token that ends responses, also where the model's own end is another."""
+    declared = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = _with_end(declared, end_id)
 
 
 def _share(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from documentation import ROOT
 from tuna_eval.errors import ConfigError, DataError
 from tuna_eval.llm.prompts import ALPACA
 from tuna_train.data.formats import FORMATS, read_examples
@@ -366,3 +368,9 @@ def test_the_real_files_are_read_whole(shared: Path) -> None:
         "self_instruct_seed_tasks.jsonl": 175,
         "self_instruct_user_oriented.jsonl": 252,
     }
+
+
+def test_the_documents_name_every_format() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    table = text.partition("| format | fields |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"`([\w-]+)`", table)) == sorted(FORMATS)

@@ -76,7 +76,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     without = "Without a judge and a baseline the answers are kept; tuna-eval judge judges them later."
     _add_judging(command.add_argument_group("judging Vicuna QA", without))
     prompt = command.add_argument_group("prompts and decoding")
-    shots = "Super-NI demonstrations (0 2)"
+    shots = "Super-NI demonstrations, or as many as a task has (0 2)"
     prompt.add_argument("--shots", nargs="+", action=OwnWords, type=int, default=[0, 2], metavar="N", help=shots)
     prompt.add_argument(
         "--format", default="auto", help="alpaca, chat, plain, or auto: chat if the model has a template"

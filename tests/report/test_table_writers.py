@@ -112,3 +112,7 @@ def test_small_costs_units_and_further_ranks_are_shown(tmp_path: Path) -> None:
     assert write_csv(paid).splitlines()[0] == "section,Data,Num (thousands),Model,Price (US dollars),notes"
     lengths = make_table(frame, layout_named("lengths", frame))
     assert [cell.text for cell in lengths.rows[0].cells] == ["5.0", "4.0", "3.0", "2.0", "1.5"]
+    assert lengths.rows[0].label == "own"
+    file.write_text(json.dumps({"lengths_by_rank": {"own": [5, 4]}, "length_unit": "words"}))
+    frame = read_frame([str(file)])
+    assert make_table(frame, layout_named("lengths", frame)).rows[0].label == "own (words)"

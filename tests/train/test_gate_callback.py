@@ -15,7 +15,7 @@ from ranked_files import write_examples
 from silent import Silent
 from tiny_models import save_model, save_tokenizer
 from tuna_eval.baselines import set_baseline
-from tuna_eval.errors import ConfigError, TunaError
+from tuna_eval.errors import ConfigError, DataError, TunaError
 from tuna_eval.llm.models import resolve_model
 from tuna_eval.llm.scripted_engine import Rule, ScriptedEngine
 from tuna_eval.run import RunSettings, plan, run
@@ -246,6 +246,8 @@ def test_what_is_not_there_is_told_before_anything_is_trained(results: Path, tmp
         train(tmp_path, GateCallback(gate(results, baseline="mian", run_options=OPTIONS)))
     with pytest.raises(ConfigError, match="unknown suite 'superny'"):
         train(tmp_path, GateCallback(gate(results, suites="superny", run_options=OPTIONS)))
+    with pytest.raises(DataError, match="prompt format: plain, not alpaca; give the settings of the baseline"):
+        train(tmp_path, GateCallback(gate(results, run_options=[*OPTIONS, "--format", "plain"])))
     assert not (tmp_path / "training").exists() or not list((tmp_path / "training").glob("checkpoint-*"))
 
 

@@ -83,7 +83,7 @@ class _Watch:
             raise ConfigError("the baseline did not answer Vicuna QA", place="--judge", cure="run vicuna_qa for it")
         check_writable(options.output)
         for suite in wanted_suites(options, progress):
-            check_before_running(suite, options.max_new_tokens, baseline)
+            check_before_running(suite, options.max_new_tokens, baseline, format=options.format)
         self.place: Path = options.output / "watch" / folder_name(self.model)
         self.settings = digest(
             [{k: str(v) for k, v in vars(options).items() if k not in ("folder", "once", "poll", "output", "command")}]

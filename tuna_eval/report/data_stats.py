@@ -1,9 +1,10 @@
 """Statistics of ranking data as a table reads them: the JSON that `tuna-train data stats` writes.
 
-{"lengths_by_rank": {SOURCE: [mean length in tokens of the best, of the second, ...]},
+{"lengths_by_rank": {SOURCE: [mean length of the best, of the second, ...]}, "length_unit": "words",
  "cost": [{"item": ROW, "usd": 275.0, "source": WHERE THE PRICE IS FROM, "examples": 52000, "model": NAME}, ...]}
 
-Either key may be missing, and of a cost everything but its item.
+Each key may be missing, and of a cost everything but its item. Lengths without a unit are in tokens; the name of a row
+says any other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tuna_eval.errors import DataError
 from tuna_eval.report.frame import Provenance, System, Value
 
 SUITE = "ranked"
+TOKENS = "tokens"
 
 
 def read_data_stats(content: Mapping[str, Any], place: Path) -> list[Value]:
@@ -31,11 +33,12 @@ def read_data_stats(content: Mapping[str, Any], place: Path) -> list[Value]:
     source = Provenance(place=place.name)
     values: list[Value] = []
     try:
+        unit = str(content.get("length_unit") or TOKENS)
         for name, lengths in (content.get("lengths_by_rank") or {}).items():
-            system = System(str(name), "file")
+            system = System(str(name) if unit == TOKENS else f"{name} ({unit})", "file")
             for rank, length in enumerate(lengths, 1):
                 value = _number(length)
-                values.append(Value(system, SUITE, f"rank_{rank}", value, "tokens", provenance=source))
+                values.append(Value(system, SUITE, f"rank_{rank}", value, unit, provenance=source))
         for row in content.get("cost") or ():
             system = System(str(row["item"]), "file")
             examples = _number(row.get("examples"))

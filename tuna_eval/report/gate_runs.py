@@ -168,31 +168,36 @@ def _refusal(candidate: StoredRun, baseline: StoredRun, found: Sequence[Differen
     return DataError(f"the runs do not compare: {texts}", place=str(candidate.folder.path), cure=cure)
 
 
-def check_before_running(suite: Suite, max_new_tokens: int | None, baselines: Sequence[StoredRun]) -> None:
+def check_before_running(
+    suite: Suite, max_new_tokens: int | None, baselines: Sequence[StoredRun], *, format: str = "auto"
+) -> None:
     """Refuses settings under which a run would not compare with any of the baseline's, before a model is asked.
 
     Args:
         suite: as it would be run.
         max_new_tokens: overrides the suite's limit of the reply.
         baselines: of any benchmark.
+        format: prompt format; "auto" is known only when the model is.
 
     Raises:
         DataError: all of the benchmark's runs have other settings; the message says which.
     """
     own = [run for run in baselines if run.record.suite == suite.name]
-    found = [_other_settings(suite, max_new_tokens or suite.max_new_tokens, run) for run in own]
+    found = [_other_settings(suite, max_new_tokens or suite.max_new_tokens, format, run) for run in own]
     if own and all(found):
         texts = "; ".join(difference.text for difference in found[0])
         problem = f"runs of {suite.name} do not compare with the baseline: {texts}"
         raise DataError(problem, place=str(own[0].folder.path), cure="give the settings of the baseline")
 
 
-def _other_settings(suite: Suite, max_new_tokens: int, baseline: StoredRun) -> list[Difference]:
+def _other_settings(suite: Suite, max_new_tokens: int, format: str, baseline: StoredRun) -> list[Difference]:
     """What is known to differ from a baseline before anything is run."""
     sampling, coverage = baseline.record.identity.get("sampling"), baseline.record.coverage
     pairs: list[tuple[Kind, str, object, object]] = [
         ("coverage", "--limit", suite.limited_to(), coverage.get("limit")),
     ]
+    if format != "auto":
+        pairs.append(("prompts", "prompt format", format, baseline.record.config.get("format")))
     if isinstance(sampling, dict):
         pairs.append(("decoding", "limit of a reply in tokens", max_new_tokens, sampling.get("max_new_tokens")))
     return [

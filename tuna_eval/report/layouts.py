@@ -109,7 +109,7 @@ LAYOUTS: dict[str, Layout] = {
         ranks=0,
     ),
     "lengths": Layout(
-        "Mean length of ranked responses in tokens",
+        "Mean length of ranked responses, in tokens where a row says nothing else",
         tuple(Column("rank", str(rank), "ranked", f"rank_{rank}", better="none") for rank in (1, 2, 3, 4)),
         4,
         label="",

@@ -104,7 +104,7 @@ class GateCallback(TrainerCallback):  # type: ignore[misc]
                 raise ConfigError(problem, place="--suite", cure=cure)
             tolerances(self.gate.max_drop, compared)
         for suite in suites:
-            check_before_running(suite, options.max_new_tokens, baselines)
+            check_before_running(suite, options.max_new_tokens, baselines, format=options.format)
 
     def baseline_runs(self) -> list[StoredRun]:
         """The runs that every checkpoint is measured against; raises what `check` does of them."""

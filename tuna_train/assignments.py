@@ -36,7 +36,7 @@ def assign(kind: type[BaseModel], values: dict[str, Any], assignment: str) -> No
         if not isinstance(inner, dict):
             raise ConfigError(f"{name} is a single value, not a group", place=assignment, cure=f"set {name}=...")
         values = inner
-        group = next((part for part in _types(group, name) if issubclass(part, BaseModel)), None)
+        group = _group(group, name)
     if _is_text(_types(group, last), text):
         values[last] = text
         return
@@ -46,11 +46,26 @@ def assign(kind: type[BaseModel], values: dict[str, Any], assignment: str) -> No
         raise ConfigError(f"not a YAML value: {text!r}", place=key, cure="put quotes around it") from fault
 
 
+def knows(kind: type[BaseModel], key: str) -> bool:
+    """Whether a key, dots between its levels, is a field of a configuration or of a group in it."""
+    group: type[BaseModel] | None = kind
+    for name in key.split("."):
+        if group is None or name not in group.model_fields:
+            return False
+        group = _group(group, name)
+    return True
+
+
 def types_in(annotation: Any) -> list[type]:
     """The classes that an annotation is made of: of `tuple[Path, ...] | None` tuple, Path and NoneType."""
     inner = [part for argument in get_args(annotation) for part in types_in(argument)]
     origin = getattr(annotation, "__origin__", annotation)
     return [*([origin] if isinstance(origin, type) else []), *inner]
+
+
+def _group(group: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
+    """Of the fields that a field has itself; None for a single value."""
+    return next((part for part in _types(group, name) if issubclass(part, BaseModel)), None)
 
 
 def _types(group: type[BaseModel] | None, name: str) -> list[type]:

@@ -154,6 +154,39 @@ def test_a_dry_run_prints_what_could_be_typed(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("tuna", ["--set", "micro_bach=4"], "unknown key 'micro_bach'; did you mean micro_batch?"),
+        ("tuna", ["--set", "micro_bach=4", "--dry-run"], "unknown key 'micro_bach'; did you mean micro_batch?"),
+        ("tuna", ["--set", "lora.rnk=4"], "unknown key 'rnk'; did you mean rank?"),
+        ("tuna", ["--set", "micro_batch=four"], "micro_batch: 'four': "),
+        ("tuna", ["--set", "micro_batch"], "not key=value: micro_batch"),
+        ("alpaca", ["--set", "loss.margin=1"], "unknown key 'loss'"),
+        ("teacher_responses", ["--set", "micro_batch=4"], "no step is a training; leave it out"),
+    ],
+)
+def test_a_wrong_set_is_told_before_the_first_step(
+    name: str, words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "i.json").touch()
+    given = [f"instructions={tmp_path / 'i.json'}", "--out", str(tmp_path / "out")]
+    assert main(["recipe", "run", name, *given, *words]) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_goes_to_the_trainings_that_know_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "i.json").touch()
+    words = ["tuna", f"instructions={tmp_path / 'i.json'}", "--set", "loss.margin=0.2", "--set", "seed=7", "--dry-run"]
+    assert main(["recipe", "run", *words]) == 0
+    trainings = [line for line in capsys.readouterr().out.splitlines() if "seed=7" in line]
+    told = [(line.split()[1], line.endswith("loss.margin=0.2 seed=7")) for line in trainings]
+    assert told == [("sft", False), ("rank", True), ("rank", True)]
+
+
 def test_a_folder_keeps_the_parameters_it_was_begun_with(tmp_path: Path) -> None:
     keep_parameters(tmp_path, choose_parameters([*GIVEN, "base=a"]))
     keep_parameters(tmp_path, choose_parameters([*GIVEN, "base=a", "beta=1.0"]))

@@ -74,6 +74,24 @@ def test_fewer_instructions_than_a_step_of_reinforcement_learning(
     assert "tuna-train: reward: no such model: " in capsys.readouterr().err
 
 
+def test_a_held_out_file_that_is_trained_on_is_told(tmp_path: Path) -> None:
+    class Notes(Silent):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.told.append(text)
+
+    train, copy = (write_examples(tmp_path / name, 6) for name in ("train.jsonl", "copy.jsonl"))
+    other = write_examples(tmp_path / "other.jsonl", 6, seed=1)
+    held_out = [str(file) for file in (other, copy)]
+    config = given(tmp_path, tmp_path / "out", data=str(train), eval_data=held_out)
+    trained, notes = [], Notes()
+    once(config, lambda: {}, lambda: trained.append(True), notes)
+    assert notes.told == [f"warning: held-out {copy} is also trained on"]
+    assert trained == [True]
+
+
 def test_files_of_one_name_are_counted_apart(start: Path, tmp_path: Path) -> None:
     files = []
     for number, name in enumerate(("a/data.jsonl", "b/data.jsonl", "b/best of 4.jsonl"), 2):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from tuna_eval.judge.pairwise import PROTOCOLS, JudgingProtocol, open_protocol
 from tuna_eval.judge.protocols import BOTH_ORDERS, Comparer, Order, VerdictRules
 from tuna_eval.llm.engine import Engine
 from tuna_eval.llm.factory import EngineOptions, choose_engine, open_batch_engine, open_engine
+from tuna_eval.llm.hosted import hosted_address, key_variable, require_key
 from tuna_eval.llm.models import display_name
-from tuna_eval.llm.prices import Price, effective_price, price_of
+from tuna_eval.llm.prices import Price, effective_price
 
 LIKELIHOOD = "likelihood:"  # before the model of a likelihood judge
-OPENAI = "https://api.openai.com/v1"  # where a judge with a list price is, unless the user says where
-KEY_ENV = "OPENAI_API_KEY"
 ORDERS: Mapping[str, tuple[Order, ...]] = {
     "default": (),
     "both": BOTH_ORDERS,
@@ -90,18 +88,12 @@ class OpenJudge:
         Raises:
             ConfigError: it is.
         """
-        require_key(self.key_env)
+        require_judge_key(self.key_env)
 
 
-def require_key(variable: str) -> None:
+def require_judge_key(variable: str) -> None:
     """Raises a ConfigError if an environment variable is named that holds no key."""
-    if variable and not os.environ.get(variable, "").strip():
-        raise ConfigError("no key for the judge", place=variable, cure="set it, or give --judge-base-url")
-
-
-def key_variable(options: JudgeOptions, base_url: str | None) -> str:
-    """The environment variable without which a judge at this address does not answer; "" if none is known."""
-    return str(options.api.get("api_key_env", KEY_ENV)) if base_url == OPENAI else ""
+    require_key(variable, whose="the judge", option="--judge-base-url")
 
 
 def open_judge_engine(options: JudgeOptions, asked: EngineOptions) -> Engine:
@@ -160,7 +152,7 @@ def open_judge(options: JudgeOptions) -> OpenJudge:
     except BaseException:
         engine.close()
         raise
-    return OpenJudge(comparer, protocol, engine, price, key_variable(options, engine_options.base_url))
+    return OpenJudge(comparer, protocol, engine, price, key_variable(engine_options.base_url, options.api))
 
 
 def _open_likelihood(options: JudgeOptions) -> OpenJudge:
@@ -222,9 +214,7 @@ def check_ranges(options: JudgeOptions) -> None:
 
 def judge_engine_options(options: JudgeOptions, model: str) -> EngineOptions:
     """The engine of a judge: a server's chat endpoint for one that writes, failures of single requests yielded."""
-    base_url = options.base_url
-    if base_url is None and options.engine in ("auto", "api") and price_of(model) and not Path(model).exists():
-        base_url = OPENAI
+    base_url = hosted_address(model, options.engine, options.base_url)
     api = {**options.api, "on_failure": "yield"} if base_url else options.api
     writes = base_url is not None and not options.judge.startswith(LIKELIHOOD)
     asked = EngineOptions(

@@ -12,15 +12,15 @@ from tuna_eval.judge.factory import (
     check_ranges,
     judge_engine_options,
     judge_price,
-    key_variable,
     open_judge_engine,
-    require_key,
+    require_judge_key,
 )
 from tuna_eval.judge.likelihood import LikelihoodComparer
 from tuna_eval.judge.list_judgments import ListRanker
 from tuna_eval.judge.listwise import EngineRanker, ListwiseProtocol, by_likelihood
 from tuna_eval.judge.listwise_templates import ranking_template
 from tuna_eval.llm.engine import Engine
+from tuna_eval.llm.hosted import key_variable
 from tuna_eval.llm.models import display_name
 from tuna_eval.llm.prices import Price
 
@@ -43,7 +43,7 @@ class OpenRanker:
 
     def require_key(self) -> None:
         """Raises a ConfigError if the ranker's key is missing."""
-        require_key(self.key_env)
+        require_judge_key(self.key_env)
 
     def close(self) -> None:
         """Frees the model."""
@@ -86,7 +86,7 @@ def open_ranker(options: JudgeOptions, prompts: Path | None = None) -> OpenRanke
         raise
     if price is not None and options.batch_folder is not None:
         price = price.batch_price()
-    return OpenRanker(ranker, engine, price, key_variable(options, asked.base_url))
+    return OpenRanker(ranker, engine, price, key_variable(asked.base_url, options.api))
 
 
 def _refuse_what_writes(options: JudgeOptions, prompts: Path | None) -> None:

@@ -19,6 +19,7 @@ from tuna_eval.llm.api_engine import ApiEngine
 from tuna_eval.llm.engine import Engine
 from tuna_eval.llm.estimate import Estimate
 from tuna_eval.llm.factory import EngineOptions, choose_engine, open_engine
+from tuna_eval.llm.hosted import hosted_address, key_variable, require_key
 from tuna_eval.llm.models import display_name
 from tuna_eval.llm.prices import Price, effective_price
 from tuna_eval.llm.prompts import choose_format
@@ -88,12 +89,18 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 def _asked(options: argparse.Namespace, logprobs: bool) -> EngineOptions:
+    """The engine; a model of the price list is asked at its own address, as a judge is."""
     asked = engine_options(options)
+    asked = replace(asked, base_url=hosted_address(asked.model, asked.kind, asked.base_url))
     asked = replace(asked, kind=choose_engine(asked).kind)
     if asked.kind == "api":
         wanted = {"logprobs": True} if logprobs else {}
         asked = replace(asked, api={**asked.api, **wanted, "on_failure": "yield"})
     return asked
+
+
+def _require_key(asked: EngineOptions) -> None:
+    require_key(key_variable(asked.base_url, asked.api), whose=f"the model {asked.model}", option="--base-url")
 
 
 def _draw(options: argparse.Namespace, stage: str, policy: Policy, ranking: dict[str, JSON], finish: Finish) -> int:
@@ -119,6 +126,7 @@ def _draw(options: argparse.Namespace, stage: str, policy: Policy, ranking: dict
             progress.note("this model is run here and costs nothing")
         if options.dry_run:
             return 0
+        _require_key(asked)
         engine = _with_what_is_left(engine, asked, price, earlier)
         with output.opened():
             sampler = Sampler(engine, settings, output, progress, finish)
@@ -152,7 +160,8 @@ def _settings(options: argparse.Namespace, stage: str, policy: Policy, engine: E
 
 def _score(options: argparse.Namespace, ranking: dict[str, JSON], finish: Finish) -> None:
     progress, source = ConsoleProgress(), _source(options)
-    engine = open_engine(_asked(options, logprobs=False))
+    asked = _asked(options, logprobs=False)
+    engine = open_engine(asked)
     try:
         settings = teacher.ScoreSettings(
             model=options.name or display_name(options.model),
@@ -165,6 +174,7 @@ def _score(options: argparse.Namespace, ranking: dict[str, JSON], finish: Finish
         if options.dry_run:
             progress.note(f"{total} examples would be scored; a server charges their prompts and responses as prompts")
             return
+        _require_key(asked)
         with output.opened():
             teacher.Scorer(engine, settings, output, progress, finish).run(source.read(), total)
         progress.note(f"scored and ranked: {options.out}")

@@ -42,7 +42,9 @@ def _add_files(command: argparse.ArgumentParser, *, model_is_required: bool) -> 
     add = command.add_argument
     add("input", type=Path, metavar="INPUT", help="instructions in any known format")
     add("--out", type=Path, required=model_is_required, metavar="FILE", help="grows, and resumes when it is there")
-    model = "hub id, folder, LoRA folder, GGUF file, demo; with --base-url the served name"
+    model = (
+        "hub id, folder, LoRA folder, GGUF file, demo, OpenAI model of the price list; with --base-url the served name"
+    )
     without = "" if model_is_required else "; without it, --betas ranks the log-probabilities in INPUT anew"
     add("--model", required=model_is_required, help=model + without)
     add("--name", help="source of the candidates (default: the model's folder name or hub id)")

@@ -6,16 +6,24 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuna_eval.commands.data import print_text
 from tuna_eval.console import ConsoleProgress
 from tuna_eval.errors import ConfigError
+from tuna_train import config as configs
+from tuna_train.assignments import knows
 from tuna_train.recipe import Recipe, check_files, choose_parameters, load_recipe, recipe_names, shared
 from tuna_train.recipe_plan import Step, keep_parameters, made, note_made, plan
 
-TRAINED = ("sft", "rank", "prm", "rl")  # commands that a launcher may start on several devices
+# Commands that a launcher may start on several devices, and what they are told.
+TRAINED: Mapping[str, type[configs.Training]] = {
+    "sft": configs.SftConfig,
+    "rank": configs.RankConfig,
+    "prm": configs.PrmConfig,
+    "rl": configs.RlConfig,
+}
 
 
 def recipe_command(options: argparse.Namespace) -> int:
@@ -78,6 +86,7 @@ def _run(options: argparse.Namespace) -> int:
     parameters = choose_parameters(options.assignments)
     steps = plan(options.name, parameters, options.out)
     check_files(parameters)
+    _check_set(steps, options.set)
     commands = [_command(step, options) for step in steps]
     if options.dry_run:
         print_text("\n".join(_as_shell(step, options) for step in steps))
@@ -122,7 +131,29 @@ def _as_shell(step: Step, options: argparse.Namespace) -> str:
 def _command(step: Step, options: argparse.Namespace) -> list[str]:
     trained = step.command[0] in TRAINED
     launcher = shlex.split(options.launcher) if trained and options.launcher else [sys.executable]
-    extra = options.set if trained else []
-    if wrong := [assignment for assignment in extra if "=" not in assignment]:
+    return [*launcher, "-m", "tuna_train.cli", *step.command, *_extra(step, options.set)]
+
+
+def _check_set(steps: Sequence[Step], assignments: Sequence[str]) -> None:
+    """Fails before anything is made or paid for.
+
+    Raises:
+        ConfigError: an assignment that no training of the plan knows, or a value that one of them refuses.
+    """
+    if wrong := [assignment for assignment in assignments if "=" not in assignment]:
         raise ConfigError(f"not key=value: {wrong[0]}", place="--set", cure="write --set micro_batch=4")
-    return [*launcher, "-m", "tuna_train.cli", *step.command, *extra]
+    trainings = [step for step in steps if step.command[0] in TRAINED]
+    if assignments and not trainings:
+        raise ConfigError("no step is a training", place=f"--set {assignments[0]}", cure="leave it out")
+    for assignment in assignments:
+        if not any(_extra(step, [assignment]) for step in trainings):
+            last = trainings[-1].command
+            configs.read_config(TRAINED[last[0]], None, [*last[1:], assignment])  # tells what it does not know
+    for step in trainings:
+        configs.read_config(TRAINED[step.command[0]], None, [*step.command[1:], *_extra(step, assignments)])
+
+
+def _extra(step: Step, assignments: Sequence[str]) -> list[str]:
+    """Those of the user's assignments whose key a step knows."""
+    kind = TRAINED.get(step.command[0])
+    return [each for each in assignments if kind and knows(kind, each.partition("=")[0].strip())]

@@ -15,7 +15,7 @@ from tuna_eval.errors import ConfigError, DataError
 from tuna_train.data import preferences, released
 from tuna_train.data.json_records import read_records
 from tuna_train.data.preferences import messages_of
-from tuna_train.data.ranked import Candidate, RankedExample, from_json, rank_by_score
+from tuna_train.data.ranked import Candidate, RankedExample, check_schema, from_json, rank_by_score
 from tuna_train.data.rows import Row
 
 
@@ -185,11 +185,13 @@ def recognise(values: Values, place: str) -> str:
     """The name of a record's format.
 
     Raises:
-        DataError: it has none.
+        DataError: it has none, or candidates without the schema that they belong to.
     """
     for name, format in FORMATS.items():
         if format.recognise(values):
             return name
+    if "candidates" in values:
+        check_schema(values, place)
     fields = ", ".join(map(str, values)) or "none"
     raise DataError(
         f"no known format has the fields {fields[:200]}", place=place, cure=f"known formats: {', '.join(FORMATS)}"

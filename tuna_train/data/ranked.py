@@ -131,9 +131,7 @@ def from_json(values: Mapping[str, Any], place: str) -> RankedExample:
     Raises:
         DataError: another schema, or a field that is missing, unknown or of the wrong type.
     """
-    if values.get("schema") != SCHEMA:
-        problem = f"schema {values.get('schema')!r}, expected {SCHEMA!r}"
-        raise DataError(problem, place=place, cure="bring other formats into this one with tuna-train data convert")
+    check_schema(values, place)
     try:
         candidates = tuple(_candidate(c, place) for c in values["candidates"])
         rest = {key: value for key, value in values.items() if key not in _ENVELOPE}
@@ -146,6 +144,16 @@ def from_json(values: Mapping[str, Any], place: str) -> RankedExample:
     if not isinstance(example.provenance, dict):
         raise DataError(f"provenance is {example.provenance!r:.40}, not an object", place=place)
     return example
+
+
+def check_schema(values: Mapping[str, Any], place: str) -> None:
+    """Raises a DataError, whose cure names the field, if a parsed line is not of this schema."""
+    if "schema" not in values:
+        cure = f'write "schema": "{SCHEMA}" into every record, or convert other formats with tuna-train data convert'
+        raise DataError(f"no schema, expected {SCHEMA!r}", place=place, cure=cure)
+    if values["schema"] != SCHEMA:
+        problem = f"schema {values['schema']!r}, expected {SCHEMA!r}"
+        raise DataError(problem, place=place, cure="bring other formats into this one with tuna-train data convert")
 
 
 _COUNTS = ("tokens", "rank")

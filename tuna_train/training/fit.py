@@ -24,7 +24,7 @@ from tuna_train.training.build import (
     training_arguments,
 )
 from tuna_train.training.checks import check_model, check_settings
-from tuna_train.training.inputs import Inputs, forward_tokens, loss_of, read_inputs
+from tuna_train.training.inputs import Inputs, forward_tokens, loss_of, read_inputs, tell_shared_files
 from tuna_train.training.record import RECORD, training_record, write_record
 from tuna_train.training.resuming import claim, identity_of, last_checkpoint
 from tuna_train.training.saving import save_checkpoint, stop_at
@@ -114,6 +114,7 @@ def once(
         if (config.output / RECORD).is_file():
             progress.note(f"already trained: {config.output}")
             return config.output
+        tell_shared_files(config, progress)
         try:
             with quiet_transformers(), out_of_memory_told(config):
                 train()

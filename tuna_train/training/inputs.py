@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,18 @@ def read_inputs(config: Training, source: LocalModel, progress: Progress) -> Inp
         cure = "rank them, or give each an original response"
         raise DataError("no instruction has a response to measure", place="eval_data", cure=cure)
     return inputs_of(encoder, train, held_out)
+
+
+def tell_shared_files(config: Training, progress: Progress) -> None:
+    """Warns of held-out files whose content is trained on: what they measure is no longer held out.
+
+    Args:
+        config: whose files are there.
+        progress: the user's terminal.
+    """
+    for held_out in config.eval_data:
+        if any(cmp(held_out, file, shallow=False) for file in config.data):
+            progress.note(f"warning: held-out {held_out} is also trained on")
 
 
 def inputs_of(encoder: ExampleEncoder, train: EncodedFiles, held_out: EncodedFiles | None) -> Inputs:

@@ -252,6 +252,18 @@ def test_pairs_of_messages_and_equal_scores(tmp_path: Path) -> None:
     assert dropped == {"pairs with equal scores, read as ties": 1}
 
 
+def test_the_documented_record_can_be_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^```json\n(.*?)\n```$", text, flags=re.MULTILINE)
+    (row,) = re.findall(r"^\| `ranked` \| (.*) \|$", text, flags=re.MULTILINE)
+    assert all(field in row for field in json.loads(line))
+    file = tmp_path / "documented.jsonl"
+    file.write_text(line + "\n", encoding="utf-8")
+    (found,) = read_examples(file)
+    assert found.original
+    assert [c.rank for c in found.ranked] == [0, 1]
+
+
 BROKEN = {
     '[{"instruction": "a", "output": "b"},\n {"instruction": "c", "output": 5}]': r":2: record 2: output is 5, not",
     '{"instruction": "a", "output": "b"}\n{"instruction": "c"\n': r":2: not valid JSON",
@@ -260,6 +272,8 @@ BROKEN = {
     '[{"instruction": "a", "output": "b"}] x': r"text after the end",
     '[{"instruction": "a", "output": "b"}, 7]': r":1: record 2: a JSON object expected, not 7",
     '{"question": "a", "answer": "b"}': r":1: no known format has the fields question, answer; known formats: ranked",
+    '{"id": "1", "instruction": "a", "candidates": []}': r':1: no schema, .* write "schema": "tuna-ranked/1" into',
+    '{"id": "1", "schema": "mine", "candidates": []}': r":1: schema 'mine', expected 'tuna-ranked/1'",
     '{"instruction": "plain", "output": ["a"], "score": [1]}': r":1: instruction is not an Alpaca prompt",
     f'{{"instruction": {json.dumps(ADD)}, "output": ["a", "b"], "score": [1]}}': r"score has 1 entries for 2 responses",
     f'{{"instruction": {json.dumps(ADD)}, "output": ["a"], "score": [NaN]}}': r"nan, not a finite number",

@@ -11,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from drawing import ROOT, SeedServer, read, tuna_train, write_alpaca
 
 from openai_faults import Fault, randomly
+from tuna_eval.llm.hosted import OPENAI, hosted_address, key_variable
 from tuna_train.data.ranked import RankedExample
 
 CONCURRENCY = 4
@@ -129,3 +131,32 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
     tuna_train("data", "sample", source, "--out", out, *scripted)
     assert {c.text for e in read(out) for c in e.candidates} == {"yes", "no"}
+
+
+@pytest.mark.parametrize("stage", ["sample", "teacher"])
+def test_a_model_of_the_price_list_is_asked_where_it_is(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    source, out = write_alpaca(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    words = ("data", stage, source, "--model", "gpt-3.5-turbo-instruct", "--out", out)
+    assert "12 first draws to go" in tuna_train(*words, "--dry-run").stderr
+    for given in ((), ("--given", "--eos", "")) if stage == "teacher" else ((),):
+        result = tuna_train(*words, *given, check=False)
+        missing = "OPENAI_API_KEY: no key for the model gpt-3.5-turbo-instruct; set it, or give --base-url"
+        assert (result.returncode, result.stderr.splitlines()[-1]) == (2, f"tuna-train: {missing}")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.jsonl"]
+
+
+def test_what_is_here_or_served_elsewhere_is_not_asked_of_openai(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert hosted_address("gpt-4", "auto", None) == hosted_address("gpt-4-0613", "api", None) == OPENAI
+    assert hosted_address("gpt-4", "auto", "http://127.0.0.1:1/v1") == "http://127.0.0.1:1/v1"
+    assert hosted_address("gpt-4", "hf", None) is None
+    assert hosted_address("someone/else", "auto", None) is None
+    (tmp_path / "gpt-4").mkdir()
+    assert hosted_address("gpt-4", "auto", None) is None
+    assert key_variable(OPENAI, {"api_key_env": "MINE"}) == "MINE"
+    assert key_variable("http://127.0.0.1:1/v1", {}) == ""

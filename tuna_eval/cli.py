@@ -14,6 +14,7 @@ from pathlib import Path
 import tuna_eval
 from tuna_eval.commands.entry import OwnWords, answer
 from tuna_eval.commands.gate_options import add_gate_commands
+from tuna_eval.commands.grammar import Grammar
 from tuna_eval.commands.report_options import RUN, add_report_commands
 
 EXAMPLES = """examples:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = Grammar(
         prog="tuna-eval",
         description=tuna_eval.__doc__,
         epilog=EXAMPLES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +55,17 @@ def knows(kind: type[BaseModel], key: str) -> bool:
             return False
         group = _group(group, name)
     return True
+
+
+def is_assigned(path: Sequence[str], assignments: Iterable[str]) -> bool:
+    """Whether one of these words set a value, or a value that it is part of or that is part of it.
+
+    Args:
+        path: the levels of the value's key.
+        assignments: such as "lora.rank=4".
+    """
+    keys = (assignment.partition("=")[0].strip().split(".") for assignment in assignments)
+    return any(all(own == given for own, given in zip(path, key, strict=False)) for key in keys if path)
 
 
 def types_in(annotation: Any) -> list[type]:

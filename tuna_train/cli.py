@@ -14,6 +14,7 @@ from typing import Any
 
 import tuna_train
 from tuna_eval.commands.entry import answer
+from tuna_eval.commands.grammar import Grammar
 from tuna_train.commands.data_options import add_data_actions
 from tuna_train.commands.data_rank_options import add_ranking
 from tuna_train.commands.data_sample_options import add_sample, add_teacher
@@ -49,7 +50,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    top = Grammar(
         prog="tuna-train",
         description=tuna_train.__doc__,
         epilog=EXAMPLES,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from tuna_eval.errors import ConfigError
-from tuna_train.assignments import assign, types_in
+from tuna_train.assignments import assign, is_assigned, types_in
 
 C = TypeVar("C", bound="Config")
 ROW_TOKENS = 16_384  # of a packed row, prompts and responses
@@ -113,7 +113,9 @@ class Gate(Config):
     baseline: str = Field(description="name given by tuna-eval baseline set, or folder of a run or of a model's runs")
     suites: tuple[str, ...] = Field(min_length=1, description="benchmarks to run")
     results: Path = Field(Path("results"), description="results folder")
-    run_options: tuple[str, ...] = Field((), description='further options of tuna-eval run, such as [--limit, "20"]')
+    run_options: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] = Field(
+        (), description="further options of tuna-eval run, such as [--limit, 20]"
+    )
     max_drop: dict[str, float] = Field({}, description="points a benchmark may lose: gate.max_drop.superni=1")
     level: float = Field(0.05, gt=0, lt=0.5, description="share of false alarms of one gate")
     on_failure: Literal["stop", "warn"] = Field("warn", description="stop: a failed gate ends the training as an error")
@@ -205,16 +207,17 @@ def read_config(kind: type[C], file: Path | None, assignments: Sequence[Assignme
     values = _read_yaml(file) if file else {}
     for assignment in assignments:
         assign(kind, values, assignment)
-    return build_config(kind, values, place=str(file) if file else "command line")
+    return build_config(kind, values, str(file) if file else "command line", assignments)
 
 
-def build_config(kind: type[C], values: Mapping[str, Any], place: str) -> C:
+def build_config(kind: type[C], values: Mapping[str, Any], place: str, assignments: Sequence[Assignment] = ()) -> C:
     """The configuration that values describe.
 
     Args:
         kind: as for `read_config`.
         values: by key, nested.
         place: where they stand, for errors.
+        assignments: those among them that stand on the command line instead.
 
     Raises:
         ConfigError: see `read_config`.
@@ -222,7 +225,7 @@ def build_config(kind: type[C], values: Mapping[str, Any], place: str) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as fault:
-        raise _as_config_error(kind, fault, place) from fault
+        raise _as_config_error(kind, fault, place, assignments) from fault
 
 
 def describe(kind: type[Config]) -> str:
@@ -267,10 +270,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _as_config_error(kind: type[Config], fault: ValidationError, place: str) -> ConfigError:
+def _as_config_error(
+    kind: type[Config], fault: ValidationError, place: str, assignments: Sequence[Assignment]
+) -> ConfigError:
     """The first problem that pydantic found, as one line."""
     first = fault.errors()[0]
     path = [str(part) for part in first["loc"]]
+    place = "command line" if is_assigned(path, assignments) else place
     where = f"{place}: {'.'.join(path)}" if path else place
     if first["type"] == "extra_forbidden":
         known = _keys(kind, path[:-1])

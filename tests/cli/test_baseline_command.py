@@ -32,13 +32,37 @@ def test_a_baseline_has_a_name(results: Path, tmp_path: Path) -> None:
     before = (own / "baselines/main.json").read_text()
     here("baseline", "set", "main", own / "runs/good", *at)
     assert (own / "baselines/main.json").read_text() == before
-    here("baseline", "set", "main", own / "runs/worse", *at)
+    told = here("baseline", "set", "main", own / "runs/worse", *at).stdout
+    assert "superni_0shot: worse, runs/worse/" in told
+    assert "no longer" not in told
     changed = json.loads((own / "baselines/main.json").read_text())
     assert changed["runs"][0]["model"] == "worse"
     assert changed["earlier"][0]["runs"] == stored["runs"]
     shown = here("baseline", "show", "main", *at).stdout
     assert "worse" in shown
-    assert "changed 1 times" in shown
+    assert "changed once)" in shown
+    here("baseline", "set", "main", own / "runs/good", *at)
+    assert "changed 2 times)" in here("baseline", "show", "main", *at).stdout
+
+
+def test_a_baseline_that_loses_a_benchmark_says_so(results: Path, tmp_path: Path) -> None:
+    own = tmp_path / "results"
+    shutil.copytree(results, own)
+    (place,) = (own / "runs/good/superni_0shot").iterdir()
+    other = own / "runs/good/lmentry" / place.name
+    shutil.copytree(place, other)
+    file = other / "record.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "suite": "lmentry"}))
+    words = ("baseline", "set", "main")
+    whole = here(*words, own / "runs/good", "--results", own).stdout.splitlines()
+    assert [line.split(":")[0].strip() for line in whole[1:]] == ["lmentry", "superni_0shot"]
+    part = here(*words, place, "--results", own).stdout.splitlines()
+    assert [line.strip() for line in part[1:]] == [
+        f"superni_0shot: good, {place.relative_to(own).as_posix()}",
+        "no longer in it: lmentry",
+    ]
+    again = here(*words, place, "--results", own).stdout
+    assert again.splitlines() == part[:2]
 
 
 def test_a_baseline_notices_that_its_run_is_another(results: Path, tmp_path: Path) -> None:

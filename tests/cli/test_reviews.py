@@ -86,6 +86,16 @@ def test_our_own_judgments_come_out_as_they_were_judged(tmp_path: Path, reply: A
     with OpenAIServer(reply) as server:
         judged = here(*judge_words(run, server.base_url))
     file = run / "judged" / judging_id(judged) / "judgments.jsonl"
+    for folder, cure in (
+        (run, f"tuna-eval judge {run} --judge NAME --baseline RUN"),
+        (file.parent, f"give {file}"),
+        (tmp_path, "give a file of reviews"),
+    ):
+        refused = here("score", "--suite", "vicuna_qa", "--predictions", folder, "--data", "mini")
+        assert refused.returncode == 2
+        (line,) = refused.stderr.splitlines()
+        assert line.startswith(f"tuna-eval: {folder}: a folder, and no file of reviews; ")
+        assert line.endswith(cure)
     words = ["score", "--suite", "vicuna_qa", "--predictions", file, "--data", "mini", "--json"]
     assert values_of(here(*words)) == values_of(judged)
 

@@ -64,6 +64,39 @@ def test_a_wrong_key_or_value_is_told_with_its_place(assignment: str, message: s
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("assignments", "place"),
+    [
+        (["learning_rat=1e-5"], "command line: learning_rat: unknown key"),
+        (["batch_size=0"], "command line: batch_size: 0"),
+        (["eval_data=[1]"], "command line: eval_data.0: 1"),
+        (["lr.x=1"], "command line: lr: unknown key"),
+        (["batch_size=8", "loss.mle_weight=1"], "FILE: loss.margin: -1"),
+        (["loss.margin=-2"], "command line: loss.margin: -2"),
+    ],
+)
+def test_a_mistake_is_looked_for_where_it_was_made(tmp_path: Path, assignments: list[str], place: str) -> None:
+    file = tmp_path / "tuna.yaml"
+    file.write_text("model: demo\ndata: a.json\noutput: out\nloss: {margin: -1}\n")
+    sound = [] if "margin" in place else ["loss.margin=1"]
+    with pytest.raises(ConfigError) as told:
+        read_config(RankConfig, file, [*sound, *assignments])
+    assert str(told.value).startswith(place.replace("FILE", str(file)))
+
+
+def test_options_of_a_gates_runs_may_be_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "tuna.yaml"
+    file.write_text("gate:\n  baseline: main\n  suites: superni\n  run_options: [--limit, 3, --gpu-memory, 0.5]\n")
+    read = read_config(RankConfig, file, NEEDED)
+    assert read.gate is not None
+    assert read.gate.run_options == ("--limit", "3", "--gpu-memory", "0.5")
+    read = read_config(RankConfig, file, [*NEEDED, "gate.run_options=[--limit, 4]"])
+    assert read.gate is not None
+    assert read.gate.run_options == ("--limit", "4")
+    with pytest.raises(ConfigError, match=r"command line: gate\.run_options\.0: True: input should"):
+        read_config(RankConfig, file, [*NEEDED, "gate.run_options=[true]"])
+
+
 def test_paths_and_names_are_taken_as_they_are_written() -> None:
     words = ["model=007", "data=a: b.json", "output=X #2", "name=on", "deepspeed=null", "eval_data=[h.json, i.json]"]
     read = read_config(RankConfig, None, [*words, "lora.target_modules=[q, v]", "packing=off", "max_steps=null"])

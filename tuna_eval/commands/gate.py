@@ -124,9 +124,14 @@ def _is_name(given: str, results: Path) -> bool:
 
 
 def baseline_set_command(options: argparse.Namespace) -> int:
-    """`tuna-eval baseline set`: gives runs a name."""
+    """`tuna-eval baseline set`: gives runs a name, and says what it stands for now and what it no longer does."""
     newest = newest_of_each_suite(complete_runs(options.run))
-    _show(set_baseline(options.results, options.name, [run.folder for run in newest]), options.results)
+    is_known = options.name in baseline_names(options.results)
+    before = read_baseline(options.results, options.name).runs if is_known else ()
+    baseline = set_baseline(options.results, options.name, [run.folder for run in newest])
+    _show(baseline, options.results)
+    if lost := sorted({run.suite for run in before} - {run.suite for run in baseline.runs}):
+        print_text(f"  no longer in it: {', '.join(lost)}")
     return 0
 
 
@@ -141,7 +146,8 @@ def baseline_show_command(options: argparse.Namespace) -> int:
 
 
 def _show(baseline: Baseline, results: Path) -> None:
-    changes = f", changed {len(baseline.earlier)} times" if baseline.earlier else ""
+    times = len(baseline.earlier)
+    changes = ", changed once" if times == 1 else f", changed {times} times" if times else ""
     print_text(f"{baseline.name} (set {baseline.set}{changes})")
     for run in baseline.runs:
         state = state_of(results, run)

@@ -27,7 +27,7 @@ from tuna_eval.judging.reparse import (
     reparse,
     store_agreement,
 )
-from tuna_eval.judging.reviews import Answers, choices_for, is_model_file, read_answers, read_reviews
+from tuna_eval.judging.reviews import Answers, check_reviews, choices_for, is_model_file, read_answers, read_reviews
 from tuna_eval.llm.factory import API_OPTIONS, choose_engine, open_engine
 from tuna_eval.run import Progress
 from tuna_eval.schema import RunRecord
@@ -272,8 +272,7 @@ def score_command(options: argparse.Namespace) -> int:
 
 def _score_reviews(options: argparse.Namespace) -> int:
     progress = ConsoleProgress()
-    if not options.predictions.is_file():
-        raise DataError("no such file", place=str(options.predictions), cure="give a file of reviews")
+    check_reviews(options.predictions)
     for name in ("output", "limit", "tasks", "shots"):
         if getattr(options, name):
             raise ConfigError(f"--{name} has no meaning for stored reviews", cure="leave it out")

@@ -84,6 +84,24 @@ def _answer(line: Mapping[str, Any]) -> tuple[str | None, object, str]:
     return None if id is None else str(id), text, str(line.get("model_id", ""))
 
 
+def check_reviews(place: Path) -> None:
+    """Refuses what is no file.
+
+    Raises:
+        DataError: there is nothing, or a folder: of a run, whose answers are still to be judged, of a judging, or any.
+    """
+    cure = "give a file of reviews"
+    if not place.is_dir():
+        if not place.is_file():
+            raise DataError("no such file", place=str(place), cure=cure)
+        return
+    if (place / "judgments.jsonl").is_file():
+        cure = f"give {place / 'judgments.jsonl'}"
+    elif (place / "samples.jsonl").is_file():
+        cure = f"judge the run's answers: tuna-eval judge {place} --judge NAME --baseline RUN"
+    raise DataError("a folder, and no file of reviews", place=str(place), cure=cure)
+
+
 def choices_for(file: Path) -> StoredChoices:
     """The judging protocol that a file of reviews was made with, and how they were read.
 

@@ -181,8 +181,8 @@ def _run_options(words: Sequence[str]) -> argparse.Namespace:
         with redirect_stderr(told), redirect_stdout(told):
             return parser().parse_args(words)
     except SystemExit as end:
-        problem = _last_line(told.getvalue()).removeprefix("tuna-eval run: error: ")
-        raise ConfigError(problem, place="gate.run_options", cure="see tuna-eval run --help") from end
+        problem = _last_line(told.getvalue()).removeprefix("tuna-eval run: ")  # and it says where help is
+        raise ConfigError(problem, place="gate.run_options") from end
 
 
 def evaluation_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuna_eval.llm.models import TOKENIZER_FILES, WEIGHTS
+from tuna_eval.llm.models import TOKENIZER_FILES, TRAINING_CHECKPOINTS, TRAINING_IDENTITY, TRAINING_RECORD, WEIGHTS
 from tuna_eval.store import digest
 
 _CONFIGS = ("config.json", "adapter_config.json")
-_INSIDE = "checkpoints"  # where in its output tuna-train keeps them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,13 @@ def is_model_folder(folder: Path) -> bool:
 
 def is_training_output(folder: Path) -> bool:
     """Whether training saves its checkpoints into a folder, which may hold the finished model beside them."""
-    return (folder / _INSIDE).is_dir() or bool(_saved(folder))
+    return (folder / TRAINING_CHECKPOINTS).is_dir() or bool(_saved(folder))
 
 
 def training_name(folder: Path) -> str:
     """What a training is called by the folder that its checkpoints are in: its output's name."""
     folder = folder.resolve()
-    return folder.parent.name if folder.name == _INSIDE else folder.name
+    return folder.parent.name if folder.name == TRAINING_CHECKPOINTS else folder.name
 
 
 def find_checkpoints(root: Path) -> list[Checkpoint]:
@@ -63,7 +62,7 @@ def find_checkpoints(root: Path) -> list[Checkpoint]:
     They are directly below or in the folder `checkpoints` there. The finished model, in the output itself, comes last.
     A folder that vanishes during the look, as training deletes its oldest checkpoint, is left out.
     """
-    found = [*_saved(root), *_saved(root / _INSIDE)]
+    found = [*_saved(root), *_saved(root / TRAINING_CHECKPOINTS)]
     found.sort(key=lambda each: ([int(n) for n in re.findall(r"\d+", each.name)], each.name))
     return [*found, *_finished(root)] if is_training_output(root) else found
 
@@ -86,7 +85,7 @@ def _looks(folders: Iterable[Path]) -> list[Checkpoint]:
 
 def _finished(root: Path) -> list[Checkpoint]:
     # tuna-train writes the record last, when the model has passed the training's own gate.
-    is_open = (root / _INSIDE / "run.json").is_file() and not (root / "training.json").is_file()
+    is_open = (root / TRAINING_CHECKPOINTS / TRAINING_IDENTITY).is_file() and not (root / TRAINING_RECORD).is_file()
     found = _looks([root.resolve()])
     return (
         [replace(model, missing=model.missing or "the training has not ended") for model in found] if is_open else found

@@ -25,6 +25,10 @@ TOKENIZER_FILES = (
 )
 # What transformers and PEFT load; a training folder also holds training_args.bin, optimizer.pt and their kind.
 WEIGHTS = re.compile(r".+\.safetensors|(pytorch_model|adapter_model).*\.bin")
+# What tuna-train leaves: the record of a training that has ended, and the folder of checkpoints with its identity.
+TRAINING_RECORD = "training.json"
+TRAINING_IDENTITY = "run.json"
+TRAINING_CHECKPOINTS = "checkpoints"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -79,7 +83,7 @@ def trained_format(spec: str) -> str | None:
         spec: as for `resolve_model`; a checkpoint in mid-training has its record beside it.
     """
     folder = Path(spec).expanduser()
-    for file in (folder / "training.json", folder.parent / "run.json"):
+    for file in (folder / TRAINING_RECORD, folder.parent / TRAINING_IDENTITY):
         if (folder / "config.json").is_file() and file.is_file():
             found = read_json(file).get("format")
             return found if isinstance(found, str) else None

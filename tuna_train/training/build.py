@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuna_eval.errors import ConfigError, EngineError
 from tuna_eval.llm.hf_loading import attention_options, load_model
-from tuna_eval.llm.models import LocalModel, resolve_model
+from tuna_eval.llm.models import TRAINING_CHECKPOINTS, LocalModel, resolve_model
 from tuna_eval.llm.quiet import quiet_transformers
 from tuna_train.config import Lora, Training, Tuning
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
 GATE_SECONDS = 24 * 3600  # that the other processes of a training wait for a checkpoint's evaluation
-CHECKPOINTS = "checkpoints"  # folder inside the output: what a killed run goes on from
+CHECKPOINTS = TRAINING_CHECKPOINTS  # folder inside the output: what a killed run goes on from
 
 
 def processes() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuna_eval.cache import file_sha256
 from tuna_eval.disk import replacing
-from tuna_eval.llm.models import LocalModel, display_name
+from tuna_eval.llm.models import TRAINING_RECORD, LocalModel, display_name
 from tuna_eval.provenance import environment, package_version
 from tuna_eval.schema import JSON
 from tuna_train.config import Gate, RlConfig, Training, Tuning
@@ -19,7 +19,7 @@ from tuna_train.training.build import processes
 if TYPE_CHECKING:
     from tuna_train.training.inputs import Inputs
 
-RECORD = "training.json"
+RECORD = TRAINING_RECORD
 SCHEMA = "tuna-training/1"
 _VERDICTS = {True: "passed", False: "failed", None: "none"}
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from tuna_eval.cache import file_sha256
 from tuna_eval.disk import replacing
 from tuna_eval.errors import ConfigError
-from tuna_eval.llm.models import LocalModel
+from tuna_eval.llm.models import TRAINING_IDENTITY, LocalModel
 from tuna_eval.schema import JSON
 from tuna_train.config import Training
 from tuna_train.training.build import CHECKPOINTS
 from tuna_train.training.record import RECORD, settings_of
 
-IDENTITY = "run.json"  # beside the checkpoints
+IDENTITY = TRAINING_IDENTITY  # beside the checkpoints
 # What may change between the start of a run and its resumption: none of it changes the trajectory.
 _FREE = (
     "name",
